@@ -1,0 +1,25 @@
+"""Focal loss (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017)."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxvision.losses.cross_entropy import binary_cross_entropy
+from jaxvision.losses.reduction import shield, spread, total
+
+
+def sigmoid_focal(
+    logits: Array, targets: Array, valid: Array | None = None, alpha: float = 0.25, gamma: float = 2.0
+) -> tuple[Array, Array]:
+    """(sum, count) of alpha_t (1 - p_t)^gamma times the binary cross-entropy of logits (...) with targets (...).
+
+    Targets are in 0..1. `valid` covers all axes or the leading ones; the count is that of the elements (detectors
+    divide the sum by their number of positive anchors instead). A negative alpha leaves the classes unweighted.
+    """
+    valid = spread(valid, logits.shape)
+    logits, targets = shield(logits, valid), shield(targets, valid)
+    wrong = jax.nn.sigmoid(logits) * (1 - targets) + jax.nn.sigmoid(-logits) * targets
+    losses = binary_cross_entropy(logits, targets) * jnp.maximum(wrong, 1e-12) ** gamma  # no infinite slope at 0
+    if alpha >= 0:
+        losses *= alpha * targets + (1 - alpha) * (1 - targets)
+    return total(losses, valid)

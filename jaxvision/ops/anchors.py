@@ -1,0 +1,42 @@
+"""Anchor boxes as Faster R-CNN lays them over its maps. Numpy: the shapes are static, so the anchors are constants."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def base_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
+    """Anchors (A, 4) float32 centred on 0, ratio-major then size, A = len(ratios) * len(sizes).
+
+    A ratio is height / width at the area size². Corners are rounded half to even, as torchvision does:
+    size 32 at ratio 0.5 is -23 -11 23 11.
+    """
+    scales = np.sqrt(np.asarray(ratios, np.float32))[:, None]
+    sizes = np.asarray(sizes, np.float32)
+    heights, widths = (scales * sizes).ravel(), (1 / scales * sizes).ravel()
+    return np.round(np.stack([-widths, -heights, widths, heights], 1) / 2)
+
+
+def grid_anchors(base: np.ndarray, height: int, width: int, stride: int | tuple[int, int]) -> np.ndarray:
+    """Anchors (height * width * A, 4): `base` (A, 4) moved to every cell of a map.
+
+    They go row by row, the A of a cell together. Cell (y, x) stands at (y, x) * stride, without half a cell, as in
+    torchvision. `stride` is one number or (y, x).
+    """
+    stride_y, stride_x = np.broadcast_to(stride, 2)
+    y, x = np.meshgrid(np.arange(height) * stride_y, np.arange(width) * stride_x, indexing="ij")
+    shifts = np.stack([x, y, x, y], -1).astype(np.float32)
+    return (shifts[:, :, None] + base).reshape(-1, 4)
+
+
+def pyramid_anchors(
+    sizes: Sequence[Sequence[float]],
+    ratios: Sequence[float],
+    shapes: Sequence[tuple[int, int]],
+    strides: Sequence[int | tuple[int, int]],
+) -> list[np.ndarray]:
+    """`grid_anchors` of each level: level i has the sizes `sizes[i]`, all `ratios`, and a map of `shapes[i]` cells."""
+    return [
+        grid_anchors(base_anchors(level, ratios), *shape, stride)
+        for level, shape, stride in zip(sizes, shapes, strides)
+    ]

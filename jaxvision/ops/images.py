@@ -1,0 +1,20 @@
+"""What happens to a picture before the first convolution."""
+
+import jax.numpy as jnp
+from jax import Array
+
+
+def normalize(image: Array, image_size: Array | None, mean, std) -> Array:
+    """(image - mean) / std as float32, for images (..., H, W, 3) uint8 in 0..255 or floating in 0..1.
+
+    uint8 is divided by 255; the dtype alone decides. Beyond `image_size` (..., 2), the height and width of the part
+    that holds the picture, the result is 0, the mean colour: torchvision pads after it normalises.
+    """
+    scale = 255 if image.dtype == jnp.uint8 else 1
+    image = (image.astype(jnp.float32) / scale - jnp.array(mean, jnp.float32)) / jnp.array(std, jnp.float32)
+    if image_size is None:
+        return image
+    height, width = image.shape[-3:-1]
+    rows = jnp.arange(height) < image_size[..., :1]
+    columns = jnp.arange(width) < image_size[..., 1:]
+    return jnp.where((rows[..., :, None] & columns[..., None, :])[..., None], image, 0)

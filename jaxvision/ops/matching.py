@@ -1,0 +1,30 @@
+"""Assignment of ground truth to anchors or proposals by their overlap."""
+
+import jax.numpy as jnp
+from jax import Array
+
+BELOW = -1  # background: no ground truth overlaps by `low`
+BETWEEN = -2  # neither background nor object: left out of the loss
+
+
+def match(iou: Array, valid: Array, high: float, low: float, low_quality: bool = False) -> Array:
+    """For each anchor the row of its ground truth, or BELOW, or BETWEEN: (A,) int32.
+
+    `iou` (G, A) holds the overlaps of the ground truths, of which `valid` (G,) exist; the others never match. An anchor
+    takes its best ground truth (the first of equals) if they overlap by `high` or more, is BELOW under `low`, and
+    BETWEEN otherwise. With `low_quality` every anchor that is the best of some ground truth, ties included, takes the
+    anchor's own best ground truth at any overlap: torchvision's Matcher.
+
+    Departure: a ground truth that overlaps no anchor forces no match. In torchvision its best overlap, 0, is tied
+    everywhere and turns every anchor into an object.
+    """
+    if iou.shape[0] == 0:
+        return jnp.full(iou.shape[1], BELOW, jnp.int32)
+    iou = jnp.where(valid[:, None], iou, -1)
+    best, own = iou.max(0), iou.argmax(0).astype(jnp.int32)
+    matched = jnp.where(best >= high, own, jnp.where(best < low, BELOW, BETWEEN))
+    if low_quality:
+        peak = iou.max(1, keepdims=True)
+        forced = ((iou == peak) & (peak > 0)).any(0)
+        matched = jnp.where(forced, own, matched)
+    return matched

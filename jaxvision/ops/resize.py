@@ -1,0 +1,106 @@
+"""Resizing as torch does it, and the transposed convolution that learns it."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jaxvision.ops.interpolation import linear_weights
+
+
+def resize(
+    x: Array,
+    size: int | tuple[int, int],
+    method: str = "bilinear",
+    align_corners: bool = False,
+    antialias: bool = False,
+) -> Array:
+    """x (..., H, W, C) at `size` = (height, width), exactly as `torch.nn.functional.interpolate` has it.
+
+    "nearest" takes sample floor(i * H / height) and keeps any dtype; "bilinear" and "bicubic" (a = -0.75) compute in
+    float32 and keep a floating dtype. `align_corners` puts the first and last samples of both grids on each other.
+    `antialias` widens the kernel where the picture shrinks (and has a = -0.5 for bicubic, as torch and Pillow do).
+    Differentiable; each axis is one multiplication by a constant matrix.
+
+    Raises ValueError for another method, and for `antialias` where torch defines none.
+    """
+    if method not in ("nearest", "bilinear", "bicubic"):
+        raise ValueError(f'method is {method!r}; "nearest", "bilinear" and "bicubic" exist')
+    if antialias and (align_corners or method == "nearest"):
+        raise ValueError(
+            f"antialias goes with bilinear or bicubic and align_corners=False, not {method}, {align_corners}"
+        )
+    height, width = (int(n) for n in np.broadcast_to(size, 2))
+    if method == "nearest":
+        rows, columns = (_nearest(i, o) for i, o in ((x.shape[-3], height), (x.shape[-2], width)))
+        return x[..., rows, :, :][..., columns, :]
+    rows, columns = (
+        _matrix(i, o, method, align_corners, antialias) for i, o in ((x.shape[-3], height), (x.shape[-2], width))
+    )
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32
+    x = x.astype(jnp.float32)
+    if height != x.shape[-3] or align_corners:
+        x = jnp.einsum("oy,...yxc->...oxc", rows, x, precision="highest")
+    if width != x.shape[-2] or align_corners:
+        x = jnp.einsum("ox,...yxc->...yoc", columns, x, precision="highest")
+    return x.astype(dtype)
+
+
+def _nearest(extent: int, out: int) -> np.ndarray:
+    scale = np.float32(extent) / np.float32(out)  # in float32, as torch has it
+    return np.minimum(np.floor(np.arange(out, dtype=np.float32) * scale), extent - 1).astype(np.int32)
+
+
+def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
+    x = abs(distance)
+    near, far = ((a + 2) * x - (a + 3)) * x * x + 1, ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return np.where(x <= 1, near, np.where(x < 2, far, 0))
+
+
+def _matrix(extent: int, out: int, method: str, align_corners: bool, antialias: bool) -> np.ndarray:
+    """Weights (out, extent) of each input sample in each output sample."""
+    i = np.arange(out, dtype=np.float64)
+    if align_corners:
+        positions = i * ((extent - 1) / (out - 1) if out > 1 else 0)
+    else:
+        positions = (i + 0.5) * (extent / out) - 0.5
+    if antialias:
+        stretch = max(extent / out, 1)
+        distance = (positions[:, None] - np.arange(extent)) / stretch
+        weights = _cubic(distance, -0.5) if method == "bicubic" else (1 - abs(distance)).clip(0)
+        weights /= weights.sum(1, keepdims=True)
+    elif method == "bilinear":
+        weights = linear_weights(positions, extent)
+    else:
+        taps = np.floor(positions)[:, None] + np.arange(-1, 3)
+        weights = np.zeros((out, extent))
+        columns = taps.clip(0, extent - 1).astype(int)
+        np.add.at(weights, (np.arange(out)[:, None], columns), _cubic(positions[:, None] - taps, -0.75))
+    return weights.astype(np.float32)
+
+
+def bilinear_kernel(size: int) -> np.ndarray:
+    """The (size, size) float32 kernel with which FCN begins its transposed convolutions (Long et al., CVPR 2015).
+
+    With stride s, size 2s - s % 2 and padding (size - s) // 2, rounded up, it interpolates bilinearly.
+    """
+    factor = (size + 1) // 2
+    centre = factor - 1 if size % 2 else factor - 0.5
+    line = 1 - abs(np.arange(size) - centre) / factor
+    return np.outer(line, line).astype(np.float32)
+
+
+def conv_transpose(x: Array, kernel: Array, stride: int, padding: int, output_padding: int = 0) -> Array:
+    """Torch's ConvTranspose2d: x (B, H, W, I) and kernel (kh, kw, O, I) to (B, H', W', O).
+
+    H' = (H - 1) * stride - 2 * padding + kh + output_padding. The kernel is torch's (in, out, kh, kw) transposed by
+    (2, 3, 1, 0): input (y, x) adds x * kernel[i, j] to output (y * stride + i - padding, x * stride + j - padding).
+    """
+    pads = [(k - 1 - padding, k - 1 - padding + output_padding) for k in kernel.shape[:2]]
+    return lax.conv_general_dilated(
+        x,
+        kernel[::-1, ::-1],
+        window_strides=(1, 1),
+        padding=pads,
+        lhs_dilation=(stride, stride),
+        dimension_numbers=("NHWC", "HWOI", "NHWC"),
+    )
