@@ -1,0 +1,66 @@
+"""Reading and writing pictures: always (H, W, 3) uint8 RGB in memory, whatever the file holds."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+# A JPEG marker: 0xFF and a byte that is neither stuffing (00), a restart (D0-D7) nor fill (FF).
+_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read or written; the message names the file."""
+
+
+def read_image(path) -> np.ndarray:
+    """Reads a picture as (H, W, 3) uint8 RGB.
+
+    Grey is repeated over the three channels, alpha is dropped (colours under it stay as stored), 16 bits keep their
+    high byte, and the EXIF orientation is applied, so the array stands as a viewer shows the picture.
+
+    Raises ImageError, which names the file, if it is missing, not a picture, or cut off: a JPEG without its end marker
+    or a PNG without its last chunk, which OpenCV would fill up with grey or black without a word.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    if data.startswith(b"\xff\xd8") and not _jpeg_is_complete(data):
+        raise ImageError(f"{path}: the JPEG is cut off, its end marker is missing ({len(data)} bytes); fetch it again")
+    if data.startswith(b"\x89PNG") and _PNG_END not in data:
+        raise ImageError(f"{path}: the PNG is cut off, its IEND chunk is missing ({len(data)} bytes); fetch it again")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:
+        raise ImageError(f"{path}: cannot be decoded ({error.err})") from error
+    if image is None:
+        raise ImageError(f"{path}: not a picture that OpenCV can decode ({len(data)} bytes)")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def write_image(path, rgb: np.ndarray) -> None:
+    """Writes (H, W, 3) uint8 RGB in the format that the file's suffix names; PNG keeps every bit.
+
+    Raises ImageError for another shape or dtype and for an unknown suffix.
+    """
+    rgb = np.asarray(rgb)
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
+        raise ImageError(f"{path}: expected (H, W, 3) uint8 RGB to write, got {rgb.shape} {rgb.dtype}")
+    try:
+        _, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    except cv2.error as error:
+        raise ImageError(f"{path}: OpenCV knows no picture format of that suffix; use .png or .jpg") from error
+    Path(path).write_bytes(data.tobytes())
+
+
+def _jpeg_is_complete(data: bytes) -> bool:
+    """Walks the segments to the end marker; a search of the bytes alone would find that of an embedded thumbnail."""
+    position = 2
+    while match := _JPEG_MARKER.search(data, position):
+        if data[match.end() - 1] == 0xD9:
+            return True
+        position = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
+    return False

@@ -1,0 +1,180 @@
+"""Host-side checks of one example, once, before any padding: what is found, where, and what to do about it.
+
+Departs from torchvision, which trains silently on NaN boxes, boxes outside the picture, objects of class 0, masks of
+another size and 0..255 floats.
+"""
+
+import numpy as np
+
+IGNORED = 255
+OUTSIDE_TOLERANCE = 1.0  # pixels: annotations are rounded, so a box may stick out that far and is clipped
+
+
+class ExampleError(ValueError):
+    """An example that must not be trained on; the message names the image, the row and the remedy."""
+
+
+def validate(example, num_classes: int, *, num_semantic_classes: int | None = None, where: str = ""):
+    """Checks an example at its own resolution and returns it with the canonical dtypes, as a new dict.
+
+    Raises ExampleError for: an image that is not (H, W, 3), is empty, not finite, or float with 0..255 values (a float
+    image with negative values is taken to be normalised); boxes that are not (N, 4), not finite, without width or
+    height, or more than a pixel outside (up to a pixel they are clipped); classes that are not N whole numbers in
+    1..num_classes-1; other object fields that have not N rows; masks not 0/1 or of another size than the image;
+    keypoints not (N, K, 3), not finite, or of a visibility other than 0, 1, 2; a semantic map of another size or with
+    values that are neither below num_semantic_classes (default num_classes) nor 255; a label outside
+    0..num_classes-1. No objects at all is fine. `where` begins the message; default the image's id and file.
+    """
+    check = _Checker(example, where)
+    example = dict(example)
+    example["image"] = check.image(example["image"])
+    size = example["image"].shape[:2]
+    if "boxes" in example:
+        example.update(check.objects(size, num_classes))
+    if "semantic" in example:
+        count = num_classes if num_semantic_classes is None else num_semantic_classes
+        example["semantic"] = check.semantic(size, count)
+    if "label" in example:
+        label = example["label"]
+        if int(label) != label or not 0 <= label < num_classes:
+            check.fail(f"label is {label}, expected a whole number in 0..{num_classes - 1}", "correct the label")
+    return example
+
+
+class _Checker:
+    def __init__(self, example, where):
+        self.example = example
+        names = [f"image {example['image_id']}"] if "image_id" in example else []
+        names += [f"({example['file']})"] if "file" in example else []
+        self.where = where or " ".join(names) or "example"
+
+    def fail(self, found, remedy):
+        raise ExampleError(f"{self.where}: {found}; {remedy}")
+
+    def row(self, i):
+        ids = self.example.get("annotation_ids")
+        return f"row {i}" + ("" if ids is None else f" (annotation {ids[i]})")
+
+    def array(self, name, integer=False):
+        array = np.asarray(self.example[name])
+        if array.size and array.dtype.kind not in ("iub" if integer else "iubf"):
+            self.fail(f"{name} is of dtype {array.dtype}", f"give {'whole ' if integer else ''}numbers")
+        return array
+
+    def image(self, image):
+        if not isinstance(image, np.ndarray):
+            self.fail(f"image is a {type(image).__name__}", "give a numpy array (H, W, 3)")
+        if image.ndim != 3:
+            self.fail(f"image has shape {image.shape}", "give (height, width, 3); repeat grey over three channels")
+        if image.shape[2] != 3:
+            self.fail(f"expected 3 channels, got {image.shape[2]}", "convert the image to RGB, channels last")
+        if not image.size:
+            self.fail(f"image is empty, {image.shape[0]} x {image.shape[1]}", "leave it out")
+        if image.dtype != np.uint8 and image.dtype.kind != "f":
+            self.fail(f"image is {image.dtype}", "give uint8 in 0..255 or float in 0..1")
+        if image.dtype.kind == "f":
+            low, high = image.min(), image.max()
+            if not np.isfinite(low + high):
+                self.fail("image holds NaN or infinity", "correct the image")
+            if low >= 0 and high > 1 + 1e-3:
+                self.fail(f"float image reaches {high:g}", "divide by 255, or give uint8")
+        return image
+
+    def objects(self, size, num_classes):
+        boxes = self.boxes(size)
+        count = len(boxes)
+        fields = {"boxes": boxes}
+        dtypes = {"crowd": bool, "difficult": bool, "area": np.float32}
+        for name in ("classes", *dtypes, "captions", "annotation_ids", "masks", "keypoints"):
+            if name in self.example and len(self.example[name]) != count:
+                self.fail(f"{len(self.example[name])} {name} for {count} boxes", "give one for each box")
+        if count and "classes" not in self.example:
+            self.fail(f"{count} boxes without classes", f"give classes (N,) in 1..{num_classes - 1}")
+        if "classes" in self.example:
+            fields["classes"] = self.classes(num_classes)
+        for name, dtype in dtypes.items():
+            if name in self.example:
+                array = self.array(name)
+                if array.ndim != 1 or not np.isfinite(array).all():
+                    self.fail(f"{name} has shape {array.shape} or is not finite", "give one number for each box")
+                fields[name] = array.astype(dtype)
+        if "masks" in self.example:
+            fields["masks"] = self.masks(size)
+        if "keypoints" in self.example:
+            fields["keypoints"] = self.keypoints()
+        return fields
+
+    def boxes(self, size):
+        boxes = self.array("boxes")
+        if boxes.shape == (0,):
+            boxes = boxes.reshape(0, 4)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            self.fail(f"boxes have shape {boxes.shape}", "give (N, 4): x1 y1 x2 y2 in pixels")
+        boxes = boxes.astype(np.float32)
+        limit = np.array([size[1], size[0]] * 2, np.float32)
+        for i, box in enumerate(boxes):
+            text = f"{self.row(i)}: box {box.tolist()}"
+            if not np.isfinite(box).all():
+                self.fail(f"{text} holds NaN or infinity", "correct or remove it")
+            if not (box[2:] > box[:2]).all():
+                self.fail(f"{text} has no width or height", "boxes are x1 y1 x2 y2 with x1 < x2 and y1 < y2; remove it")
+            if (box < -OUTSIDE_TOLERANCE).any() or (box > limit + OUTSIDE_TOLERANCE).any():
+                self.fail(
+                    f"{text} lies outside the image of height {size[0]} and width {size[1]}",
+                    "boxes are in pixels of the original image; clip or remove it",
+                )
+            clipped = np.clip(box, 0, limit)
+            if not (clipped[2:] > clipped[:2]).all():
+                self.fail(f"{text} is nothing once clipped to the image", "remove it")
+        return np.clip(boxes, 0, limit)
+
+    def classes(self, num_classes):
+        classes = self.array("classes", integer=True)
+        if classes.ndim != 1:
+            self.fail(f"classes have shape {classes.shape}", "give (N,)")
+        for i, label in enumerate(classes):
+            if label == 0:
+                self.fail(f"{self.row(i)}: label 0 is background", f"objects are 1..{num_classes - 1}; add 1 to all")
+            if not 0 < label < num_classes:
+                self.fail(
+                    f"{self.row(i)}: class {label} with {num_classes} classes (background included)",
+                    f"objects are 1..{num_classes - 1}; raise num_classes or correct the class",
+                )
+        return classes.astype(np.int32)
+
+    def masks(self, size):
+        masks = self.array("masks", integer=True)
+        if masks.ndim != 3 or (len(masks) and masks.shape[1:] != size):
+            self.fail(
+                f"masks have shape {masks.shape} in an image of {size[0]} x {size[1]}", "give (N, H, W) of its size"
+            )
+        if masks.size and (masks.min() < 0 or masks.max() > 1):
+            self.fail(f"masks hold values from {masks.min()} to {masks.max()}", "give 0 and 1")
+        return masks.astype(np.uint8, copy=False)
+
+    def keypoints(self):
+        keypoints = self.array("keypoints")
+        if keypoints.ndim != 3 or keypoints.shape[2] != 3:
+            self.fail(f"keypoints have shape {keypoints.shape}", "give (N, K, 3): x y visibility")
+        for i, joints in enumerate(keypoints):
+            if not np.isfinite(joints).all():
+                self.fail(f"{self.row(i)}: keypoints hold NaN or infinity", "correct them or set their visibility to 0")
+            if not np.isin(joints[:, 2], (0, 1, 2)).all():
+                self.fail(
+                    f"{self.row(i)}: visibility {joints[:, 2].tolist()}", "it is 0 unlabelled, 1 hidden or 2 visible"
+                )
+        return keypoints.astype(np.float32)
+
+    def semantic(self, size, count):
+        semantic = self.array("semantic", integer=True)
+        if semantic.shape != size:
+            self.fail(f"semantic has shape {semantic.shape} in an image of {size[0]} x {size[1]}", "give (H, W)")
+        wrong = (semantic < 0) | (semantic >= count)
+        wrong &= semantic != IGNORED
+        if wrong.any():
+            y, x = np.argwhere(wrong)[0]
+            self.fail(
+                f"semantic is {semantic[y, x]} at row {y}, column {x}",
+                f"classes are 0..{count - 1} and {IGNORED} is ignored",
+            )
+        return semantic.astype(np.int32, copy=False)
