@@ -1,4 +1,4 @@
-"""Sets in COCO's format: a source that reads a json and a folder of pictures, and an exporter that writes any source so.
+"""Sets in COCO's format: a source that reads a json and a folder of pictures, and an exporter of any source.
 
 Format: https://cocodataset.org/#format-data. pycocotools reads the json and the masks.
 """
@@ -105,18 +105,14 @@ class CocoSource:
             if a["image_id"] not in self.coco.imgs:
                 raise ValueError(f"{where}: there is no such image in the json")
             if a["category_id"] not in self.coco.cats:
-                raise ValueError(
-                    f"{where}: unknown category_id {a['category_id']}; categories: {sorted(self.coco.cats)}"
-                )
+                raise ValueError(f"{where}: unknown category_id {a['category_id']}; there are {sorted(self.coco.cats)}")
             if len(a.get("bbox", ())) != 4:
                 raise ValueError(f"{where}: bbox is {a.get('bbox')}, expected [x, y, width, height]")
             if "area" not in a:
                 raise ValueError(f"{where}: it has no area, by which COCO tells small objects from large")
             joints = a.get("keypoints")
             if joints and len(joints) != 3 * len(self.keypoint_names):
-                raise ValueError(
-                    f"{where}: {len(joints)} numbers for {len(self.keypoint_names)} keypoints of its category"
-                )
+                raise ValueError(f"{where}: {len(joints)} numbers for {len(self.keypoint_names)} keypoints")
             if masked:
                 self._check_segmentation(a, where)
         return bool(masked)
@@ -239,13 +235,12 @@ def _joints(categories, path):
     with_joints = [category for category in categories if category.get("keypoints")]
     if not with_joints:
         return (), None
-    names = tuple(with_joints[0]["keypoints"])
+    first = with_joints[0]
+    names = tuple(first["keypoints"])
     for category in with_joints:
         if tuple(category["keypoints"]) != names:
-            raise ValueError(
-                f"{path}: categories {with_joints[0]['name']} and {category['name']} have different keypoints"
-            )
-    sigmas = with_joints[0].get("keypoint_sigmas")
+            raise ValueError(f"{path}: categories {first['name']} and {category['name']} have different keypoints")
+    sigmas = first.get("keypoint_sigmas")
     if sigmas is not None:
         return names, np.array(sigmas, np.float64)
     return names, COCO_SIGMAS if len(names) == len(COCO_SIGMAS) else None

@@ -7,7 +7,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from jaxvision.data.coco import COCO_SIGMAS, encode_mask, to_annotations
+from jaxvision.data.coco import COCO_SIGMAS, to_annotations
 
 # What one kind is called in metric names and by pycocotools, and the annotation's field it needs.
 KINDS = {

@@ -44,7 +44,7 @@ class ConfusionMatrix:
             return {"pixels": truth, "accuracy": right / truth, "iu": right / (truth + predicted - right)}
 
     def compute(self) -> dict[str, float]:
-        """`pixel_accuracy, mean_accuracy, mean_iu, frequency_weighted_iu`. Raises ValueError if no pixel was counted."""
+        """`pixel_accuracy, mean_accuracy, mean_iu, frequency_weighted_iu`. Raises ValueError if none was counted."""
         total = self.matrix.sum()
         if not total:
             raise ValueError("no labelled pixel was given, so there is nothing to score")

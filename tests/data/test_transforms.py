@@ -233,7 +233,8 @@ def test_scale_jitter_keeps_size_and_ignores_only_padding(seed, low):
     jittered = ScaleJitter(low, low + 0.3)(example, np.random.default_rng(seed))
     assert jittered["image"].shape == example["image"].shape
     padding = (jittered["semantic"] == IGNORED).sum()
-    assert (padding > 0) == (round(16 * (low + 0.3)) < 16 or padding > 0)
+    if low == 0.3:
+        assert padding >= 16 * 24 - 10 * 14  # at most 0.6 of each side is picture
     if low > 1:
         assert padding == 0
     boxes = jittered["boxes"]
@@ -290,7 +291,8 @@ def test_canvas_resizes_and_pads(canvas):
     np.testing.assert_allclose(placed["boxes"], example["boxes"] * np.tile(ratio, 2), rtol=1e-6)
     np.testing.assert_allclose(placed["keypoints"][..., :2], example["keypoints"][..., :2] * ratio, rtol=1e-6)
     np.testing.assert_allclose(placed["area"], example["area"] * ratio.prod(), rtol=1e-6)
-    assert np.abs(placed["boxes"] - tight_boxes(placed["masks"])).max() <= 1
+    shown = placed["masks"].any(axis=(1, 2))  # one of a pixel may vanish, its box does not
+    assert np.abs(placed["boxes"] - tight_boxes(placed["masks"]))[shown].max() <= 1
 
 
 def test_a_picture_that_fits_stays_bit_for_bit():
