@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from jaxvision.data.images import read_image, write_image
+from jaxvision.data.images import ImageError, read_image, write_image
 
 # Keypoint deviations of COCO's seventeen joints, for sets whose json does not give its own.
 COCO_SIGMAS = (
@@ -28,12 +28,13 @@ class CocoSource:
     (91 class names for COCO, as torchvision's weights have). `source.category_ids[c]` is the id of class c, -1 for
     none, for results files. Boxes become x1 y1 x2 y2; coordinates of keypoints are taken as they stand, without half a
     pixel added. `semantic` is derived: the classes of the masks painted in the order of the annotations, later ones
-    over earlier, crowds too, 0 elsewhere. Left and right joints (`flip_pairs`) are paired by their names;
-    `keypoint_sigmas` of the category gives `sigmas`, else COCO's serve for seventeen joints.
+    over earlier, crowds too, 0 elsewhere. A category may carry, beyond COCO's format, `keypoint_sigmas` (else COCO's
+    serve for seventeen joints) and `keypoint_flip_pairs` (else joints are paired by left and right in their names).
 
     Raises FileNotFoundError for a missing json or folder, ValueError for one that contradicts itself (ids twice or
-    unknown, a polygon of fewer than three points, a mask of another size than its image), and on reading an image whose
-    size is not the json's. Values of boxes are left to `jaxvision.data.validation`, which names the annotation.
+    unknown, a polygon of fewer than three points, a mask of another size than its image), and on reading ImageError for
+    a picture whose size is not the json's. Values of boxes are left to `jaxvision.data.validation`, which names the
+    annotation.
     """
 
     def __init__(self, annotations_json, images_folder, category_ids: str = "contiguous"):
@@ -53,8 +54,7 @@ class CocoSource:
         self._classes = {int(i): c for c, i in enumerate(self.category_ids) if i >= 0}
         self.image_ids = np.array([image["id"] for image in self.coco.dataset["images"]], np.int64)
         self.sizes = np.array([[im["height"], im["width"]] for im in self.coco.dataset["images"]], int).reshape(-1, 2)
-        self.keypoint_names, self.sigmas = _joints(categories, self.path)
-        self.flip_pairs = _left_and_right(self.keypoint_names)
+        self.keypoint_names, self.sigmas, self.flip_pairs = _joints(categories, self.path)
         self._has_masks = self._check_annotations()
 
     def __len__(self):
@@ -64,7 +64,7 @@ class CocoSource:
         example = self.annotations(i)
         image = read_image(example["file"])
         if image.shape[:2] != tuple(self.sizes[i]):
-            raise ValueError(
+            raise ImageError(
                 f"image {example['image_id']} ({example['file']}) is {image.shape[0]} x {image.shape[1]} with its EXIF "
                 f"orientation applied, {self.path.name} says {self.sizes[i][0]} x {self.sizes[i][1]}; the annotations "
                 "are of another picture"
@@ -136,7 +136,7 @@ class CocoSource:
 def export_coco(source, folder) -> tuple[Path, Path]:
     """Writes a source of detection examples as `annotations.json` and PNG pictures; returns (json, images folder).
 
-    Masks are written as compressed RLE, classes 1..K as category ids, `sigmas` as `keypoint_sigmas` of each category.
+    Masks are written as compressed RLE, classes 1..K as category ids, `sigmas` and `flip_pairs` with each category.
     Reading it back with `CocoSource` gives the same image, boxes, classes, crowd, masks, area and keypoints, bit for
     bit. What COCO has no field for is left out: difficult, semantic (see `CocoSource`), label, captions.
     Raises ValueError where an example has no boxes field or an image id comes twice.
@@ -147,6 +147,7 @@ def export_coco(source, folder) -> tuple[Path, Path]:
     categories = [{"id": c, "name": name} for c, name in enumerate(source.class_names) if c > 0]
     if source.keypoint_names:
         joints = {"keypoints": list(source.keypoint_names), "skeleton": []}
+        joints["keypoint_flip_pairs"] = [[int(a), int(b)] for a, b in source.flip_pairs]
         if source.sigmas is not None:
             joints["keypoint_sigmas"] = np.asarray(source.sigmas, float).tolist()
         categories = [category | joints for category in categories]
@@ -234,16 +235,15 @@ def _category_table(categories, mode, path):
 def _joints(categories, path):
     with_joints = [category for category in categories if category.get("keypoints")]
     if not with_joints:
-        return (), None
+        return (), None, ()
     first = with_joints[0]
     names = tuple(first["keypoints"])
     for category in with_joints:
         if tuple(category["keypoints"]) != names:
             raise ValueError(f"{path}: categories {first['name']} and {category['name']} have different keypoints")
-    sigmas = first.get("keypoint_sigmas")
-    if sigmas is not None:
-        return names, np.array(sigmas, np.float64)
-    return names, COCO_SIGMAS if len(names) == len(COCO_SIGMAS) else None
+    sigmas = first.get("keypoint_sigmas", COCO_SIGMAS if len(names) == len(COCO_SIGMAS) else None)
+    pairs = first.get("keypoint_flip_pairs", _left_and_right(names))
+    return names, None if sigmas is None else np.array(sigmas, np.float64), tuple(map(tuple, pairs))
 
 
 def _left_and_right(names):

@@ -7,11 +7,12 @@ does. Captions, where an example has boxes, are those of the boxes, one each.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 
 import cv2
 import numpy as np
+
+from jaxvision.suggest import suggest
 
 IGNORED = 255  # in semantic maps
 MEAN_COLOUR = (124, 116, 104)  # ImageNet's: what a widened picture shows beyond its edge, as torchvision's recipes do
@@ -129,9 +130,10 @@ class ResizeToCanvas:
     """Scales the picture, its shape kept, to the largest that fits on the canvas, and zero-pads right and bottom.
 
     The image is resized bilinearly without antialiasing (as torchvision's detectors do), masks and semantic map by
-    nearest; boxes and joints take the ratio of new to old size of each axis. A picture that fits already stays bit for
-    bit. Semantic is 255 on the padding. Adds `image_size` and `original_size`, (2,) int32 height and width, of the
-    part of the canvas that is the picture, and of the picture that came in. Takes no randomness.
+    nearest; boxes and joints take the ratio of new to old size of each axis, and an object whose mask vanishes keeps
+    its row. A picture that fits already stays bit for bit. Semantic is 255 on the padding. Adds `image_size` and
+    `original_size`, (2,) int32 height and width, of the part of the canvas that is the picture, and of the picture that
+    came in. Takes no randomness.
     """
 
     canvas: tuple[int, int]
@@ -199,9 +201,7 @@ def tight_boxes(masks: np.ndarray) -> np.ndarray:
 
 def _known(name, names, kind):
     if name not in names:
-        nearest = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are: {', '.join(names) or 'none'}"
-        raise ValueError(f"unknown {kind} {name!r}; {hint}")
+        raise ValueError(f"unknown {kind} {name!r}; {suggest(name, names)}")
 
 
 def _mapped(example, maps):

@@ -145,7 +145,8 @@ class CocoEvaluator:
         index = COCO()
         annotations = [{**row, "image_id": image_id} for image_id, rows in images.items() for row in rows]
         index.dataset = {
-            "images": [{"id": image_id} for image_id in self.truth],
+            # Sizes are asked for, though only polygons would need them.
+            "images": [{"id": image_id, "height": 0, "width": 0} for image_id in self.truth],
             "categories": [{"id": c} for c in range(1, len(self.source.class_names))],
             # From 1: pycocotools takes id 0 for "not matched".
             "annotations": [{**row, "id": n} for n, row in enumerate(annotations, 1)],

@@ -362,8 +362,8 @@ def test_build_runs_in_the_order_of_the_table():
 @pytest.mark.parametrize(
     "config, message",
     [
-        ({"flp": {}}, "did you mean 'flip'"),
-        ({"flip": {"probabilty": 1}}, "did you mean 'probability'"),
+        ({"flp": {}}, 'did you mean "flip"'),
+        ({"flip": {"probabilty": 1}}, 'did you mean "probability"'),
         ({"crop": {"height": 3}}, "width"),
         ({"flip": {"probability": 2}}, "0..1"),
         ({"scale_jitter": {"low": 2, "high": 1}}, "low <= high"),
