@@ -1,8 +1,9 @@
 """The embedded data: procedural scenes with boxes, masks, joints and captions, as a TensorFlow Datasets builder.
 
-`scenes/shapes` has 1 to 6 objects of six classes a scene, `scenes/full` ten handwritten digits as well, `scenes/single` one object,
-and `scenes/people` one large person. A scene is a pure function of (config, split, number, version). Sets are prepared once, as
-ArrayRecord, and read without TensorFlow. `open_scenes` gives a source for the loader; the builder also works by itself.
+`scenes/shapes` has 1 to 6 objects of six classes a scene, `scenes/full` ten handwritten digits as well, `scenes/single`
+one object, and `scenes/people` one large person. A scene is a pure function of (config, split, number, version). Sets
+are prepared once, as ArrayRecord, and read without TensorFlow. `open_scenes` gives a source for the loader; the builder
+also works by itself.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import os
 import pathlib
 import time
 import zlib
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -34,7 +36,7 @@ class SceneConfig(tfds.core.BuilderConfig):
 
     classes: tuple[str, ...] = SHAPES
     most: int = MOST
-    style: drawing.Style = drawing.Style()
+    style: drawing.Style = dataclasses.field(default_factory=drawing.Style)
     examples: dict[str, int] = dataclasses.field(
         default_factory=lambda: {"train": 4000, "validation": 500, "test": 500}
     )
@@ -70,7 +72,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     """Builder of `scenes`. `examples`, {split: count}, prepares fewer or more scenes than the config says."""
 
     VERSION = tfds.core.Version(VERSION)
-    BUILDER_CONFIGS = list(CONFIGS.values())
+    BUILDER_CONFIGS: ClassVar = list(CONFIGS.values())
     code_path = pathlib.Path(__file__)  # TFDS would look it up by importlib_resources, which it does not install
 
     def __init__(self, *, examples: dict[str, int] | None = None, **arguments):
@@ -134,7 +136,7 @@ def _deck(cards: tuple, *key) -> tuple:
 
 
 def deal(config: SceneConfig, split: str, number: int) -> list[str]:
-    """The classes of a scene, dealt from shuffled decks: counts of objects and of classes are all but equal over a split."""
+    """The classes of a scene, dealt from shuffled decks, so that classes are all but equally frequent over a split."""
     block, place = divmod(number, config.most)
     counts = _deck(tuple(range(1, config.most + 1)), config.name, split, "counts", block)
     first = block * sum(counts) + sum(counts[:place])
@@ -197,10 +199,11 @@ def _relate(objects: list[dict]) -> list[str]:
 
 
 def prepare(name: str, data_dir: str | None = None, examples: dict[str, int] | None = None) -> Scenes:
-    """The builder of a config whose set is on disk, prepared now if it is not there yet (about half a minute on one core).
+    """The builder of a config whose set is on disk, prepared now if it is not there yet: some 40 s on one core.
 
-    data_dir: TFDS's folder, by default ~/tensorflow_datasets. examples: {split: count} other than the config's; a set that is
-    there already is taken as it is. Processes may ask at once: each prepares beside the final folder, and the first one wins.
+    data_dir: TFDS's folder, by default ~/tensorflow_datasets. examples: {split: count} other than the config's; a set
+    that is there already is taken as it is. Processes may ask at once: each prepares beside the final folder, and the
+    first one wins.
     Raises ValueError for a config that does not exist.
     """
     if name not in CONFIGS:
@@ -242,8 +245,8 @@ def open_scenes(config: str, split: str, data_dir: str | None = None) -> "SceneS
 class SceneSource:
     """Random access to one split. A pickled copy opens its files again where it is used.
 
-    Examples have image, image_id, file, boxes, classes, crowd, area, masks, keypoints, captions and semantic (class per pixel,
-    0 = background); with one object a scene also label (0-based, background not counted).
+    Examples have image, image_id, file, boxes, classes, crowd, area, masks, keypoints, captions and semantic (class per
+    pixel, 0 = background); with one object a scene also label (0-based, background not counted).
     """
 
     keypoint_names = person.JOINTS
