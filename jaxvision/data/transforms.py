@@ -332,12 +332,12 @@ def _cut(example, y1, x1, y2, x2):
         return _joints(lambda xy: xy - offset)(k * inside)
 
     def cut(array):
-        return array[..., y1:y2, x1:x2].copy()
+        return array[..., y1:y2, x1:x2]
 
     new = _mapped(
         example,
         {
-            "image": lambda image: image[y1:y2, x1:x2].copy(),
+            "image": lambda image: image[y1:y2, x1:x2],
             "boxes": clipped,
             "proposals": proposals,
             "masks": cut,

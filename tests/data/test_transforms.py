@@ -318,13 +318,17 @@ def test_fit_touches_the_canvas_and_never_exceeds_it(size, canvas):
     assert width == max(1, int(np.floor(size[1] * scale + 1e-9)))
 
 
-def test_masks_are_centred_when_scaled():
-    """A mask of the left half stays the left half: nearest by pixel centres has no drift."""
-    example = scene(0, height=6, width=6, objects=1)
-    example["masks"][:] = 0
-    example["masks"][0, :, :3] = 1
-    placed = ResizeToCanvas((10, 10))(example)
-    assert (placed["masks"][0] == (np.arange(10) < 5)).all()
+def test_masks_have_no_drift_when_scaled():
+    """Nearest by pixel centres treats left and right, top and bottom alike: mirrored before or after is the same."""
+    example = scene(2, height=6, width=6, objects=1)
+    example["semantic"] = np.arange(36, dtype=np.int32).reshape(6, 6)
+    placed = ResizeToCanvas((10, 10))
+    straight = placed(example)["semantic"]
+    for mirror in (np.fliplr, np.flipud):
+        np.testing.assert_array_equal(
+            placed(example | {"semantic": mirror(example["semantic"])})["semantic"], mirror(straight)
+        )
+    assert straight[0].tolist() == [0, 0, 1, 2, 2, 3, 3, 4, 5, 5]
 
 
 def test_color_jitter_by_hand():
