@@ -1,9 +1,7 @@
 """Transforms of one example: image, boxes, masks, keypoints and semantic map move together.
 
 Every transform is a frozen dataclass called as `transform(example, rng)`. It returns a new dict and never writes into
-the arrays it was given. Boxes, proposals and keypoints share one continuous frame in which pixel i covers [i, i + 1]:
-a mirrored x is W - x, as in torchvision. Joints with visibility 0 are unlabelled and are written as (0, 0, 0), as COCO
-does. Captions, where an example has boxes, are those of the boxes, one each.
+the arrays it was given. How fields move is in `jaxvision.data.geometry`.
 """
 
 import dataclasses
@@ -12,11 +10,8 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
+from jaxvision.data.geometry import mirror, pad, random_window, resize, turn
 from jaxvision.suggest import suggest
-
-IGNORED = 255  # in semantic maps
-MEAN_COLOUR = (124, 116, 104)  # ImageNet's: what a widened picture shows beyond its edge, as torchvision's recipes do
-OBJECT_FIELDS = ("boxes", "classes", "crowd", "difficult", "area", "masks", "keypoints", "annotation_ids", "captions")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +26,7 @@ class Flip:
             raise ValueError(f"flip: probability is {self.probability}, expected 0..1")
 
     def __call__(self, example, rng):
-        return _mirror(example, self.flip_pairs) if rng.random() < self.probability else dict(example)
+        return mirror(example, self.flip_pairs) if rng.random() < self.probability else dict(example)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +36,7 @@ class QuarterTurn:
     def __call__(self, example, rng):
         example = dict(example)
         for _ in range(rng.integers(4)):
-            example = _turn(example)
+            example = turn(example)
         return example
 
 
@@ -64,8 +59,8 @@ class ScaleJitter:
     def __call__(self, example, rng):
         height, width = example["image"].shape[:2]
         scale = rng.uniform(self.low, self.high)
-        scaled = _resize(example, max(1, round(height * scale)), max(1, round(width * scale)))
-        return _random_window(scaled, height, width, rng)
+        scaled = resize(example, max(1, round(height * scale)), max(1, round(width * scale)))
+        return random_window(scaled, height, width, rng)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +80,7 @@ class Crop:
             raise ValueError(f"crop: expected a positive height and width, got {self.height} x {self.width}")
 
     def __call__(self, example, rng):
-        return _random_window(example, self.height, self.width, rng)
+        return random_window(example, self.height, self.width, rng)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +136,7 @@ class ResizeToCanvas:
     def __call__(self, example, rng=None):
         size = example["image"].shape[:2]
         new_size = fit(size, self.canvas)
-        example = _pad(_resize(example, *new_size), 0, 0, *self.canvas, colour=(0, 0, 0))
+        example = pad(resize(example, *new_size), 0, 0, *self.canvas, colour=(0, 0, 0))
         return {**example, "image_size": np.array(new_size, np.int32), "original_size": np.array(size, np.int32)}
 
 
@@ -189,229 +184,9 @@ def build(config: Mapping[str, Mapping], flip_pairs=()) -> list:
     return transforms
 
 
-def tight_boxes(masks: np.ndarray) -> np.ndarray:
-    """(N, 4) float32 boxes around masks (N, H, W); zeros where a mask is empty."""
-    masks = np.asarray(masks) > 0
-    columns, rows = masks.any(axis=1), masks.any(axis=2)
-    x1, y1 = columns.argmax(axis=1), rows.argmax(axis=1)
-    x2 = columns.shape[1] - columns[:, ::-1].argmax(axis=1)
-    y2 = rows.shape[1] - rows[:, ::-1].argmax(axis=1)
-    return np.stack([x1, y1, x2, y2], axis=1).astype(np.float32) * columns.any(axis=1)[:, None]
-
-
 def _known(name, names, kind):
     if name not in names:
         raise ValueError(f"unknown {kind} {name!r}; {suggest(name, names)}")
-
-
-def _mapped(example, maps):
-    """A new example with each function of `maps` applied to the field of its name, where there is one."""
-    return {name: maps[name](value) if name in maps else value for name, value in example.items()}
-
-
-def _joints(move):
-    """Moves (N, K, 3) keypoints by `move(xy)` and writes the unlabelled ones as zeros."""
-
-    def moved(keypoints):
-        keypoints = np.concatenate([move(keypoints[..., :2]), keypoints[..., 2:]], axis=-1)
-        return (keypoints * (keypoints[..., 2:] > 0)).astype(np.float32)
-
-    return moved
-
-
-def _mirror(example, flip_pairs):
-    width = np.float32(example["image"].shape[1])
-
-    def boxes(b):
-        return np.stack([width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]], axis=1)
-
-    def keypoints(k):
-        order = np.arange(k.shape[1])
-        for left, right in flip_pairs:
-            order[[left, right]] = right, left
-        return _joints(lambda xy: np.stack([width - xy[..., 0], xy[..., 1]], axis=-1))(k[:, order])
-
-    def mirrored(array):
-        return np.ascontiguousarray(array[..., ::-1])
-
-    def image(array):
-        return np.ascontiguousarray(array[:, ::-1])
-
-    return _mapped(
-        example,
-        {
-            "image": image,
-            "boxes": boxes,
-            "proposals": boxes,
-            "masks": mirrored,
-            "semantic": mirrored,
-            "keypoints": keypoints,
-        },
-    )
-
-
-def _turn(example):
-    """A quarter turn counter-clockwise, as np.rot90: the point (x, y) comes to (y, W - x)."""
-    width = np.float32(example["image"].shape[1])
-
-    def turned(axes):
-        return lambda array: np.ascontiguousarray(np.rot90(array, axes=axes))
-
-    def boxes(b):
-        return np.stack([b[:, 1], width - b[:, 2], b[:, 3], width - b[:, 0]], axis=1)
-
-    return _mapped(
-        example,
-        {
-            "image": turned((0, 1)),
-            "boxes": boxes,
-            "proposals": boxes,
-            "masks": turned((1, 2)),
-            "semantic": turned((0, 1)),
-            "keypoints": _joints(lambda xy: np.stack([xy[..., 1], width - xy[..., 0]], axis=-1)),
-        },
-    )
-
-
-def _resize(example, height, width):
-    old_height, old_width = example["image"].shape[:2]
-    if (height, width) == (old_height, old_width):
-        return dict(example)
-    ratio = np.array([width / old_width, height / old_height], np.float32)
-    # Nearest by pixel centres, so that masks stay on the picture; torchvision's are up to half a pixel off.
-    rows = ((np.arange(height) + 0.5) * old_height / height).astype(np.int64)
-    columns = ((np.arange(width) + 0.5) * old_width / width).astype(np.int64)
-
-    def nearest(array):
-        return array[..., rows, :][..., columns]
-
-    def boxes(b):
-        return b * np.tile(ratio, 2)
-
-    return _mapped(
-        example,
-        {
-            "image": lambda image: cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR),
-            "boxes": boxes,
-            "proposals": boxes,
-            "masks": nearest,
-            "semantic": nearest,
-            "keypoints": _joints(lambda xy: xy * ratio),
-            "area": lambda area: area * ratio.prod(),
-        },
-    )
-
-
-def _random_window(example, height, width, rng):
-    """A window of the given size at a random place: inside the picture, or around it where it is the larger."""
-    top, left = (
-        rng.integers(min(0, old - new), max(0, old - new), endpoint=True)
-        for old, new in zip(example["image"].shape[:2], (height, width))
-    )
-    old_height, old_width = example["image"].shape[:2]
-    y1, x1, y2, x2 = max(top, 0), max(left, 0), min(top + height, old_height), min(left + width, old_width)
-    return _pad(_cut(example, y1, x1, y2, x2), max(-top, 0), max(-left, 0), height, width, MEAN_COLOUR)
-
-
-def _cut(example, y1, x1, y2, x2):
-    """The window [y1, y2) x [x1, x2), which lies inside the picture; see `Crop` for the objects."""
-    offset = np.array([x1, y1], np.float32)
-    limit = np.array([x2 - x1, y2 - y1], np.float32)
-
-    def shifted(b):
-        return b - np.tile(offset, 2)
-
-    def clipped(b):
-        return np.clip(shifted(b), 0, np.tile(limit, 2))
-
-    def proposals(b):
-        return clipped(b)[_is_visible(clipped(b))]
-
-    def keypoints(k):
-        inside = ((k[..., :2] >= offset) & (k[..., :2] <= offset + limit)).all(axis=-1, keepdims=True)
-        return _joints(lambda xy: xy - offset)(k * inside)
-
-    def cut(array):
-        return array[..., y1:y2, x1:x2]
-
-    new = _mapped(
-        example,
-        {
-            "image": lambda image: image[y1:y2, x1:x2],
-            "boxes": clipped,
-            "proposals": proposals,
-            "masks": cut,
-            "semantic": cut,
-            "keypoints": keypoints,
-        },
-    )
-    if "boxes" not in example:
-        return new
-    whole = (new["boxes"] == shifted(example["boxes"])).all(axis=1)
-    if "masks" in example:
-        left, before = (e["masks"].sum(axis=(1, 2), dtype=np.int64) for e in (new, example))
-        kept = left > 0
-        new["boxes"] = np.where(whole[:, None], new["boxes"], tight_boxes(new["masks"]))
-    else:
-        left, before = _box_area(new["boxes"]), _box_area(example["boxes"])
-        kept = whole | _is_visible(new["boxes"])
-    if "area" in example:
-        share = np.where(whole, 1, left / np.maximum(before, np.finfo(np.float32).tiny))
-        new["area"] = (example["area"] * share).astype(np.float32)
-    return _select(new, kept)
-
-
-def _box_area(boxes):
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
-def _is_visible(boxes):
-    return (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
-
-
-def _select(example, kept):
-    def rows(values):
-        return values[kept] if isinstance(values, np.ndarray) else [v for v, keep in zip(values, kept) if keep]
-
-    return _mapped(example, dict.fromkeys(OBJECT_FIELDS, rows))
-
-
-def _pad(example, top, left, height, width, colour):
-    """Lays the picture at (top, left) on a ground of height x width pixels."""
-    old_height, old_width = example["image"].shape[:2]
-    if (old_height, old_width) == (height, width):
-        return example
-    rows, columns = slice(top, top + old_height), slice(left, left + old_width)
-    offset = np.array([left, top], np.float32)
-
-    def image(array):
-        ground = np.empty((height, width, 3), array.dtype)
-        ground[...] = colour
-        ground[rows, columns] = array
-        return ground
-
-    def laid(fill):
-        def lay(array):
-            ground = np.full((*array.shape[:-2], height, width), fill, array.dtype)
-            ground[..., rows, columns] = array
-            return ground
-
-        return lay
-
-    def boxes(b):
-        return b + np.tile(offset, 2)
-
-    return _mapped(
-        example,
-        {
-            "image": image,
-            "boxes": boxes,
-            "proposals": boxes,
-            "masks": laid(0),
-            "semantic": laid(IGNORED),
-            "keypoints": _joints(lambda xy: xy + offset),
-        },
-    )
 
 
 def _grey(image):

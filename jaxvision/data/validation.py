@@ -6,7 +6,8 @@ another size and 0..255 floats.
 
 import numpy as np
 
-IGNORED = 255
+from jaxvision.data.geometry import IGNORED
+
 OUTSIDE_TOLERANCE = 1.0  # pixels: annotations are rounded, so a box may stick out that far and is clipped
 
 

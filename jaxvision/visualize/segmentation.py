@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from jaxvision.data.geometry import IGNORED
 from jaxvision.visualize.layout import as_uint8, draw_text, enlarge, enlargement, text_height, text_size
 from jaxvision.visualize.palette import palette
 
-IGNORED = 255
 GREY = (160, 160, 160)
 
 

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxvision.data.geometry import IGNORED, MEAN_COLOUR, tight_boxes
 from jaxvision.data.transforms import (
-    IGNORED,
-    MEAN_COLOUR,
     TRANSFORMS,
     ColorJitter,
     Crop,
@@ -19,7 +18,6 @@ from jaxvision.data.transforms import (
     ScaleJitter,
     build,
     fit,
-    tight_boxes,
 )
 
 

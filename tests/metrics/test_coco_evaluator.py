@@ -7,7 +7,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from jaxvision.data.coco import CocoSource, export_coco
-from jaxvision.data.transforms import tight_boxes
+from jaxvision.data.geometry import tight_boxes
 from jaxvision.metrics.coco import KEYPOINT_STATISTICS, STATISTICS, CocoEvaluator
 
 SIZE = (160, 200)
