@@ -280,6 +280,8 @@ def test_canvas_resizes_and_pads(canvas):
     assert placed["original_size"].tolist() == [12, 17] and placed["image_size"].dtype == np.int32
     expected = slow_bilinear(example["image"].astype(float), height, width)
     assert np.abs(placed["image"][:height, :width] - expected).max() <= 1
+    exact = ResizeToCanvas(canvas)({"image": example["image"].astype(np.float32) / 255})["image"]
+    assert exact.dtype == np.float32 and np.abs(exact[:height, :width] - expected / 255).max() < 1e-5
     assert not placed["image"][height:].any() and not placed["image"][:, width:].any()
     padding = np.ones(canvas, bool)
     padding[:height, :width] = False
