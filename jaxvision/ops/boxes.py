@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 MAX_LOG_SCALE = math.log(1000 / 16)
+SHORTEST = 1e-6  # a box with a side below this counts as empty: the squares in gradients must not underflow
 
 
 def area(boxes: Array) -> Array:
@@ -15,8 +16,8 @@ def area(boxes: Array) -> Array:
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
-    positive = denominator > 0
-    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)
+    usable = denominator > SHORTEST**2
+    return jnp.where(usable, numerator / jnp.where(usable, denominator, 1), 0)
 
 
 def _intersection_and_union(a: Array, b: Array) -> tuple[Array, Array]:
@@ -75,7 +76,7 @@ def cxcywh_to_xyxy(boxes: Array) -> Array:
 
 
 def _unit_where_empty(boxes: Array) -> Array:
-    whole = (boxes[..., 2:] > boxes[..., :2]).all(-1, keepdims=True)
+    whole = (boxes[..., 2:] - boxes[..., :2] > SHORTEST).all(-1, keepdims=True)
     return jnp.where(whole, boxes, jnp.array([0, 0, 1, 1], boxes.dtype))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -83,8 +84,7 @@ def pyramid_roi_align(
             for axis, extent in enumerate(feature.shape[:2])
         )
         rows = jnp.where((levels == level)[:, None, None], rows, 0)
-        partial = jnp.einsum("rhy,yxc->rhxc", rows, feature, precision="highest")
-        total += jnp.einsum("rwx,rhxc->rhwc", columns, partial, precision="highest")
+        total += _separable(feature.astype(jnp.float32), rows, columns)
     return total.astype(features[0].dtype)
 
 
@@ -93,6 +93,43 @@ def _samples(rois, scale, axis, cells, sampling_ratio, bounds, aligned):
     low, high = (rois[:, corner] * scale - 0.5 * aligned for corner in (1 - axis, 3 - axis))
     length = high - low if aligned else jnp.maximum(high - low, 1)
     return cell_samples(low, length, int(cells[axis]), sampling_ratio, bounds[axis])
+
+
+@jax.custom_vjp
+def _separable(feature, rows, columns):
+    """Cells (R, h, w, C) of a map (H, W, C) by matrices (R, h, H) and (R, w, W).
+
+    The gradient is written out because on a CPU that of an einsum takes twice as long: XLA transposes the largest array.
+    """
+    return _matmul(jnp.broadcast_to(columns[:, None], rows.shape[:2] + columns.shape[1:]), _rows(feature, rows))
+
+
+def _separable_forward(feature, rows, columns):
+    return _separable(feature, rows, columns), (feature, rows, columns)
+
+
+def _separable_backward(residuals, gradient):
+    feature, rows, columns = residuals
+    flat = rows.reshape(-1, rows.shape[-1])
+    transposed = jnp.broadcast_to(columns.swapaxes(1, 2)[:, None], rows.shape[:2] + columns.shape[:0:-1])
+    partial = _matmul(transposed, gradient)
+    d_feature = _matmul(flat.T, partial.reshape(len(flat), -1)).reshape(feature.shape)
+    d_rows = jnp.einsum("rhxc,yxc->rhy", partial, feature, precision="highest")
+    d_columns = jnp.einsum("rhwc,rhxc->rwx", gradient, _rows(feature, rows), precision="highest")
+    return d_feature, d_rows, d_columns
+
+
+_separable.defvjp(_separable_forward, _separable_backward)
+
+
+def _rows(feature, rows):
+    """Rows (R, h, W, C) of a map (H, W, C), mixed by `rows` (R, h, H), as one flat product."""
+    flat = _matmul(rows.reshape(-1, rows.shape[-1]), feature.reshape(len(feature), -1))
+    return flat.reshape(rows.shape[:2] + feature.shape[1:])
+
+
+def _matmul(a, b):
+    return jnp.matmul(a, b, precision="highest")
 
 
 def _gather(features, extents, levels):

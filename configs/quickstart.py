@@ -1,0 +1,55 @@
+"""A small Mask R-CNN on the embedded scenes, from scratch, in a few minutes on two CPU cores.
+
+python train.py --config=configs/quickstart.py --workdir=runs/quickstart
+
+reaches: (not measured yet)
+"""
+
+from jaxvision import config as configs
+
+
+def get_config():
+    config = configs.default()
+    config.steps = 1500
+    config.batch_size = 8
+    config.architecture = dict(
+        name="mask_rcnn",
+        backbone="resnet18_fpn",
+        depths=(1, 1, 1, 1),
+        widths=(32, 64, 96, 128),
+        stem="stride",
+        stem_width=24,
+        norm="batch",
+        fpn=64,
+        anchor_sizes=((16,), (24,), (32,), (48,), (64,)),
+        rpn_samples=128,
+        pre_nms=(100, 100),
+        post_nms=(48, 48),
+        roi_levels=("p2",),
+        samples=32,
+        positive_fraction=0.5,
+        max_positives=8,
+        sampling_ratio=1,
+        mask_sampling_ratio=1,
+        roi_impl="einsum",
+        box_features=256,
+        box_fcs=1,
+        mask_convs=(48, 48),
+        class_agnostic=True,
+        detections=20,
+        candidates=128,
+    )
+    config.data.source = "scenes/shapes"
+    config.data.canvas = (128, 128)
+    config.data.max_boxes = 8
+    config.data.transforms = dict(flip={}, quarter_turn={}, permute_channels={})
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup = 100
+    config.optimizer.weight_decay = 0.01
+    config.optimizer.clip = 5.0
+    config.optimizer.ema = 0.998
+    config.evaluate.every = 750
+    config.checkpoint.every = 250
+    return config

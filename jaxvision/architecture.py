@@ -1,0 +1,84 @@
+"""An architecture: a model, its losses and its predictions, under one name.
+
+A new architecture is one file with a function that returns an `Architecture`, and one line in `REGISTRY`.
+"""
+
+import dataclasses
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from jaxvision.suggest import suggest
+
+REGISTRY = {
+    "fcn32s": "jaxvision.models.segmentation.fcn:fcn32s",
+    "fcn16s": "jaxvision.models.segmentation.fcn:fcn16s",
+    "fcn8s": "jaxvision.models.segmentation.fcn:fcn8s",
+    "mask_rcnn": "jaxvision.models.detection.mask_rcnn:mask_rcnn",
+    "resnet": "jaxvision.models.backbones.resnet:resnet",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What a step, a predictor and an evaluator need to know of a network.
+
+    model: a Linen module, `apply(variables, batch, train=False) -> outputs`, a flat dict of named arrays.
+    losses: `(outputs, batch) -> {name: (sum, count)}`, float32 scalars; the loss is sum / max(count, 1), weighted and added.
+    predict: `(outputs, batch) -> predictions`, static shapes, in pixels of the canvas.
+    task: name of the task in `jaxvision.tasks`, which knows the batch fields, the scores and the pictures.
+    weights: factor of each loss, 1 where absent.
+    options: what it was created with, enough to create it again.
+    """
+
+    name: str
+    model: nn.Module
+    losses: Callable[[Mapping[str, jax.Array], Mapping[str, jax.Array]], dict[str, tuple[jax.Array, jax.Array]]]
+    predict: Callable[[Mapping[str, jax.Array], Mapping[str, jax.Array]], dict[str, jax.Array]]
+    task: str
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def _init(self):
+        # Runs once: a quick compilation counts for more than quick code.
+        quick = {"xla_backend_optimization_level": 0}
+        return jax.jit(functools.partial(self.model.init, train=False), compiler_options=quick)
+
+    def init(self, key: jax.Array, batch: Mapping[str, jax.Array]) -> dict[str, Any]:
+        """Variables as plain nested dicts: `params`, and `batch_stats` where the model has BatchNorm."""
+        variables = self._init(key, batch)
+        return {name: value for name, value in variables.items() if name in ("params", "batch_stats")}
+
+    def with_weights(self, weights: Mapping[str, float]) -> "Architecture":
+        """The same architecture with some loss weights replaced."""
+        return dataclasses.replace(self, weights={**self.weights, **weights}) if weights else self
+
+
+def names() -> list[str]:
+    """Every registered architecture."""
+    return sorted(REGISTRY)
+
+
+def create(name: str, **options) -> Architecture:
+    """The architecture registered as `name`, built with `options` (those of its function).
+
+    Raises ValueError for an unknown name or option, with the nearest known one.
+    """
+    if name not in REGISTRY:
+        raise ValueError(f"There is no architecture {name!r}; {suggest(name, REGISTRY)}")
+    module, function = REGISTRY[name].split(":")
+    build = getattr(importlib.import_module(module), function)
+    known = inspect.signature(build).parameters
+    for option in options:
+        if option not in known:
+            raise ValueError(f"Architecture {name!r} has no option {option!r}; {suggest(option, known)}")
+    required = [k for k, p in known.items() if p.default is inspect.Parameter.empty and k not in options]
+    if required:
+        raise ValueError(f"Architecture {name!r} needs the option(s) {', '.join(required)}.")
+    return dataclasses.replace(build(**options), name=name, options=dict(options))

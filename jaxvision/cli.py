@@ -1,0 +1,125 @@
+"""jaxvision evaluate | predict | models: what one does with a trained run."""
+
+import argparse
+import json
+import os
+import sys
+
+from jaxvision import architecture as architectures
+from jaxvision import config as configs
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command; errors that a user can mend are one line and exit status 1."""
+    parser = argparse.ArgumentParser(prog="jaxvision", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("evaluate", help="score a run's best checkpoint")
+    command.add_argument("--workdir", required=True, help="the directory of the run")
+    command.add_argument("--split", default="validation", choices=("train", "validation", "test"))
+    command.add_argument("--source", help="another source than the run's, e.g. coco:ANNOTATIONS.json:IMAGES")
+    command.add_argument("--out", help="folder for predictions.json (detectors); default: nothing is written")
+    command.set_defaults(run=_evaluate)
+
+    command = commands.add_parser("predict", help="draw and list what a run's best checkpoint sees in image files")
+    command.add_argument("--workdir", required=True, help="the directory of the run")
+    command.add_argument("images", nargs="+", help="JPEG or PNG files")
+    command.add_argument("--out", required=True, help="folder for the pictures and predictions.json")
+    command.add_argument("--threshold", type=float, default=0.5, help="least score of a detection (default 0.5)")
+    command.set_defaults(run=_predict)
+
+    command = commands.add_parser("models", help="list the architectures")
+    command.set_defaults(run=_models)
+
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def load_run(directory: str):
+    """(config, architecture, variables, class names) of a run's best checkpoint.
+
+    Raises FileNotFoundError where there is no run, CheckpointError where its checkpoint cannot be read.
+    """
+    from jaxvision.train.init import best_checkpoint
+    from jaxvision.train.stages import run_directory
+
+    checkpoints, step = best_checkpoint(run_directory(directory))
+    meta = checkpoints.meta(step)
+    config = configs.loads(json.dumps(meta["config"]))
+    options = config.architecture.to_dict()
+    name, names = options.pop("name"), tuple(meta["class_names"])
+    options.setdefault("num_classes", len(names))
+    if config.precision != "float32":
+        options["dtype"] = config.precision
+    return config, architectures.create(name, **options), checkpoints.restore_variables(step), names
+
+
+def _evaluate(options) -> None:
+    import jax
+
+    from jaxvision import tasks
+    from jaxvision.train import sharding
+    from jaxvision.train.evaluate import evaluate, make_eval_step
+    from jaxvision.train.logging import table
+    from jaxvision.train.loop import make_batches
+
+    config, architecture, variables, _ = load_run(options.workdir)
+    if options.source:
+        config.data.source, config.data[options.split] = options.source, ""
+    if options.split == "test" and not config.data.test and not options.source:
+        config.data.test = "test"
+    batches = make_batches(config, options.split, tasks.get(architecture.task), train=False)
+    mesh = sharding.make_mesh()
+    variables = jax.device_put(variables, sharding.replicated(mesh))
+    scores, evaluator = evaluate(make_eval_step(architecture), variables, architecture, batches, mesh)
+    print(table({options.split: scores}))
+    if options.out:
+        os.makedirs(options.out, exist_ok=True)
+        if hasattr(evaluator, "results"):
+            _write(os.path.join(options.out, "predictions.json"), evaluator.results())
+        _write(os.path.join(options.out, "evaluation.json"), {options.split: scores})
+
+
+def _predict(options) -> None:
+    from jaxvision import tasks
+    from jaxvision.data.images import read_image, write_image
+    from jaxvision.predictor import Predictor
+
+    config, architecture, variables, class_names = load_run(options.workdir)
+    task = tasks.get(architecture.task)
+    canvas = "exact" if task.name == "segmentation" else configs.canvases(config)[0]
+    predictor = Predictor(architecture, variables, canvas=canvas, threshold=options.threshold)
+    os.makedirs(options.out, exist_ok=True)
+    records, taken = [], set()
+    for path in options.images:
+        image = read_image(path)
+        [result] = predictor([image])
+        name = os.path.splitext(os.path.basename(path))[0]
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        picture = os.path.join(options.out, f"{name}.png")
+        write_image(picture, task.draw(image, result, class_names, options.threshold))
+        rows = task.records(path, result, class_names)
+        records += rows
+        print(f"{path} -> {picture}: {_summary(rows)}")
+    _write(os.path.join(options.out, "predictions.json"), records)
+
+
+def _summary(rows: list[dict]) -> str:
+    if rows and "share_of_pixels" in rows[0]:
+        return ", ".join(f"{name} {share:.0%}" for name, share in rows[0]["share_of_pixels"].items())
+    return ", ".join(f"{row['class_name']} {row['score']:.2f}" for row in rows) or "nothing above the threshold"
+
+
+def _models(_) -> None:
+    for name in architectures.names():
+        print(name)
+
+
+def _write(path: str, value) -> None:
+    with open(path, "w") as file:
+        json.dump(value, file)

@@ -1,0 +1,149 @@
+"""The keys that every config has, with their defaults. `docs/config.md` explains them one by one."""
+
+import difflib
+import json
+import re
+
+import ml_collections
+
+
+def default() -> ml_collections.ConfigDict:
+    """A config with every key at its default; a recipe sets what it means to change."""
+    return ml_collections.ConfigDict(
+        {
+            "seed": 0,
+            "steps": 1000,
+            "batch_size": 8,  # global: over all devices and hosts
+            "log_every": 10,
+            "architecture": {"name": ""},  # and the options of that architecture
+            "data": {
+                "source": "scenes/shapes",
+                "train": "train",
+                "validation": "validation",
+                "test": "",  # evaluated once, at the end
+                "dir": "",  # empty: TFDS's own folder
+                "canvas": (128, 128),  # or several pairs
+                "max_boxes": 100,
+                "workers": 1,
+                "transforms": {},  # name -> arguments; `jaxvision.data.transforms.TRANSFORMS` has the names and their order
+                "skip_bad": False,
+            },
+            "optimizer": {
+                "name": "adamw",  # sgd, adam, adamw
+                "learning_rate": 1e-3,
+                "schedule": "cosine",  # constant, cosine, poly:POWER, step:STEP,STEP,...
+                "warmup": 0,  # steps from a thousandth of the rate to the rate
+                "weight_decay": 0.0,  # not of biases and normalisation
+                "momentum": 0.9,  # sgd's
+                "clip": 0.0,  # of the gradient's global norm; 0: none
+                "accumulate": 1,
+                "ema": 0.0,  # decay of the averaged parameters that are evaluated; 0: none
+                "trainable": ".*",  # parameters whose path this regular expression finds; the others are frozen
+                "factors": (),  # (pattern, factor of the learning rate) pairs, the first that matches
+            },
+            "losses": {},  # name -> weight
+            "init": (),  # (pattern, "fresh" | directory | stage) pairs, the first that matches
+            "evaluate": {"every": 1000, "metric": "", "patience": 0},
+            "checkpoint": {"every": 1000, "keep": 2},
+            "precision": "float32",  # or bfloat16, for the trunk
+            "remat": False,
+            "stages": (),  # dicts of overrides, each with a `name`, run in order
+        },
+        sort_keys=False,
+    )
+
+
+# Keys below these are not fixed: what they may hold is known to somebody else, who checks it.
+OPEN = ("architecture", "data.transforms", "losses")
+
+
+def _leaves(config, prefix="") -> dict:
+    out = {}
+    for key, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict) and prefix + key not in OPEN:
+            out |= _leaves(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = value
+    return out
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Raises ValueError for a key that no config has, with the nearest real one, and for values that cannot be meant."""
+    known = _leaves(default())
+    for key in _leaves(config):
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            raise ValueError(f'Unknown config key "{key}"; did you mean "{near}"?')
+    if not config.architecture.name:
+        raise ValueError("config.architecture.name is empty: name an architecture, e.g. 'mask_rcnn'.")
+    for key in (
+        "steps",
+        "batch_size",
+        "log_every",
+        "data.max_boxes",
+        "optimizer.accumulate",
+        "evaluate.every",
+        "checkpoint.every",
+    ):
+        value = _leaves(config)[key]
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"config.{key} must be a whole number of at least 1, got {value!r}.")
+    if config.precision not in ("float32", "bfloat16"):
+        raise ValueError(f"config.precision must be 'float32' or 'bfloat16', got {config.precision!r}.")
+    canvases(config)
+
+
+def unknown_override(arguments: list[str], config: ml_collections.ConfigDict) -> str | None:
+    """What is wrong with the first `--config.KEY=VALUE` whose key the config does not have, or None."""
+    keys = _leaves(config)
+    nested = {".".join(key.split(".")[:n]) for key in keys for n in range(1, key.count(".") + 1)}
+    for path in OPEN:
+        inner = config
+        for part in path.split("."):
+            inner = inner[part]
+        keys |= {f"{path}.{key}": value for key, value in inner.items()}
+    for argument in arguments:
+        match = re.match(r"--?config\.([^=]+)", argument)
+        if (
+            match
+            and match[1] not in keys
+            and match[1] not in nested
+            and not match[1].startswith(tuple(f"{o}." for o in OPEN[1:]))
+        ):
+            near = difflib.get_close_matches(match[1], keys, n=1, cutoff=0.0)[0]
+            return f'Unknown config key "{match[1]}" in {argument}; did you mean "{near}"?'
+    return None
+
+
+def canvases(config: ml_collections.ConfigDict) -> list[tuple[int, int]]:
+    """config.data.canvas as a list of (height, width)."""
+    value = config.data.canvas
+    pairs = [value] if value and isinstance(value[0], int) else list(value)
+    if not pairs or any(len(pair) != 2 or min(pair) < 1 for pair in pairs):
+        raise ValueError(f"config.data.canvas must be (height, width) or several such pairs, got {value!r}.")
+    return [tuple(int(side) for side in pair) for pair in pairs]
+
+
+def override(config: ml_collections.ConfigDict, changes) -> ml_collections.ConfigDict:
+    """A copy of config with a stage's changes, nested dicts of the same keys; `transforms` and `losses` are replaced whole."""
+    config = ml_collections.ConfigDict(config.to_dict(), sort_keys=False)
+    for key, value in dict(changes).items():
+        if key == "name":
+            continue
+        if key == "architecture":
+            new = dict(value)
+            config.architecture = ({} if "name" in new else config.architecture.to_dict()) | new
+        elif hasattr(value, "items") and isinstance(config.get(key), ml_collections.ConfigDict) and key != "losses":
+            for inner, setting in value.items():
+                config[key][inner] = setting
+        else:
+            config[key] = value
+    return config
+
+
+def dumps(config: ml_collections.ConfigDict) -> str:
+    return json.dumps(config.to_dict(), indent=1)
+
+
+def loads(text: str) -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(json.loads(text), sort_keys=False)

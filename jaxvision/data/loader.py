@@ -1,0 +1,174 @@
+"""Batches of a source: batch t is a pure function of (source, seed, t).
+
+Nothing is remembered between batches, so resuming is starting at step t, and the number of worker processes, the depth of
+the prefetch and the number of hosts may change between runs without changing a batch.
+"""
+
+import functools
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+import grain.python as grain
+import numpy as np
+from absl import flags
+
+from jaxvision.data import collate, transforms, validation
+from jaxvision.data.images import ImageError
+from jaxvision.data.sources import Source
+
+Canvas = tuple[int, int]
+
+
+class Batches:
+    """Random access to the batches of a source.
+
+    source: a `Source`. fields: the batch fields beside the image. canvases: (height, width) pairs; every image goes to the
+      one on which it is largest, and a batch holds images of one canvas.
+    seed: shuffled batches without end for training; None: every image once, in order, for evaluation, where the last
+      batch of a canvas is filled with rows that are not `real`.
+    part: (index, count): this host's share of the rows of each batch.
+    skip_bad: an image that cannot be used is passed over for the next one and counted; otherwise it is an error.
+    Raises ValueError where the batch cannot be divided among the hosts, or the source is empty.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        batch_size: int,
+        fields: Sequence[str],
+        canvases: Sequence[Canvas],
+        seed: int | None = None,
+        transforms_config: Mapping[str, Mapping] | None = None,
+        max_boxes: int = 100,
+        mask_size: int = 112,
+        skip_bad: bool = False,
+        part: tuple[int, int] = (0, 1),
+    ):
+        if batch_size % part[1]:
+            raise ValueError(f"batch_size {batch_size} cannot be divided among {part[1]} hosts.")
+        if not len(source):
+            raise ValueError(f"The source {source.name!r} has no images.")
+        if len(canvases) > 1 and source.sizes is None:
+            raise ValueError(
+                f"The source {source.name!r} does not know its image sizes: give one canvas, not {canvases}."
+            )
+        self.source, self.batch_size, self.fields, self.seed = source, batch_size, tuple(fields), seed
+        self.max_boxes, self.mask_size = max_boxes, mask_size
+        self.skip_bad, self.part = skip_bad, part
+        self.canvases = [tuple(canvas) for canvas in canvases]
+        self.transforms = transforms.build(transforms_config or {}, flip_pairs=source.flip_pairs)
+        self.groups = self._group()
+
+    def _group(self) -> list[np.ndarray]:
+        """The indices of the images that go to each canvas."""
+        if len(self.canvases) == 1:
+            return [np.arange(len(self.source))]
+        scales = [np.min(np.array(canvas) / self.source.sizes, axis=1) for canvas in self.canvases]
+        best = np.argmax(scales, axis=0)
+        return [np.flatnonzero(best == k) for k in range(len(self.canvases))]
+
+    @functools.cached_property
+    def _in_order(self) -> list[tuple[int, np.ndarray]]:
+        """Evaluation: (canvas, indices) of every batch; -1 fills."""
+        return [
+            (
+                k,
+                np.pad(
+                    group[i : i + self.batch_size], (0, max(0, i + self.batch_size - len(group))), constant_values=-1
+                ),
+            )
+            for k, group in enumerate(self.groups)
+            for i in range(0, len(group), self.batch_size)
+        ]
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - an epoch's order is small, and there are few loaders
+    def _shuffled(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        """Training: (canvas, indices) of an epoch's full batches, in a random order. What is left over waits for a later epoch."""
+        rng = np.random.default_rng((self.seed, epoch))
+        batches = []
+        for k, group in enumerate(self.groups):
+            if len(group):
+                order = rng.permutation(np.resize(group, max(len(group), self.batch_size)))
+                whole = len(order) // self.batch_size * self.batch_size
+                batches += [(k, indices) for indices in order[:whole].reshape(-1, self.batch_size)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def __len__(self) -> int:
+        """Number of batches: of one pass in order; without a practical end when shuffled."""
+        return len(self._in_order) if self.seed is None else sys.maxsize
+
+    @functools.cached_property
+    def per_epoch(self) -> int:
+        """Batches of one pass over the source."""
+        return len(self._in_order) if self.seed is None else len(self._shuffled(0))
+
+    def __getitem__(self, t: int) -> dict[str, np.ndarray]:
+        if self.seed is None:
+            canvas, indices = self._in_order[t]
+        else:
+            canvas, indices = self._shuffled(t // self.per_epoch)[t % self.per_epoch]
+        host, hosts = self.part
+        share = self.batch_size // hosts
+        rows = [self._row(t, r, int(indices[r]), canvas) for r in range(host * share, (host + 1) * share)]
+        return collate.stack(rows)
+
+    def _row(self, t: int, r: int, index: int, canvas: int) -> dict[str, np.ndarray]:
+        fit = transforms.ResizeToCanvas(self.canvases[canvas])
+        example, skipped = self._usable(max(index, 0))
+        if self.seed is not None:
+            rng = np.random.default_rng((self.seed, t, r))
+            for transform in self.transforms:
+                example = transform(example, rng)
+        row = collate.row(fit(example, None), self.fields, self.max_boxes, self.mask_size)
+        row["skipped"] = np.int32(skipped)
+        if index < 0:  # fills the last batch: nothing to see, nothing to learn from
+            row["real"] = np.bool_(False)
+            row["overflow"] = row["skipped"] = np.int32(0)
+            if "valid" in row:
+                row["valid"] = np.zeros_like(row["valid"])
+        return row
+
+    def _usable(self, index: int) -> tuple[dict, int]:
+        """The example at index and how many were passed over before it."""
+        for skipped in range(len(self.source) if self.skip_bad else 1):
+            try:
+                example = self.source[(index + skipped) % len(self.source)]
+                return validation.validate(example, len(self.source.class_names)), skipped
+            except (ImageError, validation.ExampleError) as error:
+                if not self.skip_bad:
+                    raise
+                last = error
+        raise ValueError(f"No image of {self.source.name!r} can be used; the last error: {last}")
+
+
+def load(
+    batches: Batches, start: int = 0, stop: int | None = None, *, workers: int = 0, prefetch: int = 4
+) -> Iterator[dict]:
+    """Iterates over batches start, start + 1, ..., made in `workers` processes (0: in threads of this one), in order."""
+    stop = len(batches) if stop is None else stop
+    dataset = grain.MapDataset.source(_Window(batches, start, stop))
+    threads = grain.ReadOptions(num_threads=4, prefetch_buffer_size=max(4, prefetch))
+    iterator = dataset.to_iter_dataset(threads)
+    if workers:
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # grain's processes ask for it, also where nobody runs an absl app
+        # More processes than batches would wait for nothing.
+        count = min(workers, max(1, stop - start))
+        iterator = iterator.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=count, per_worker_buffer_size=prefetch)
+        )
+    yield from iterator
+
+
+class _Window:
+    """Batches start .. stop as a sequence of its own."""
+
+    def __init__(self, batches: Batches, start: int, stop: int):
+        self.batches, self.start, self.stop = batches, start, stop
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        return self.batches[self.start + i]

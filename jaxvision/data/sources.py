@@ -1,0 +1,62 @@
+"""Sources by name: what a config's `data.source` and splits mean.
+
+A source is a random-access sequence of examples, dicts of numpy arrays at the image's own resolution, with `name`,
+`class_names`, `keypoint_names`, `flip_pairs`, `sigmas`, `sizes`, and `annotations(i)`: an example without its image.
+"""
+
+import os
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+Example = dict[str, Any]
+
+
+@runtime_checkable
+class Source(Protocol):
+    name: str
+    class_names: tuple[str, ...]
+    keypoint_names: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    sigmas: np.ndarray | None
+    sizes: np.ndarray | None
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Example: ...
+    def annotations(self, index: int) -> Example: ...
+
+
+def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
+    """The source of one split.
+
+    source: "scenes/CONFIG" with split "train", "validation" or "test"; "coco" with split "ANNOTATIONS.json:IMAGES",
+      relative to data_dir where that is given; or both at once, "coco:ANNOTATIONS.json:IMAGES".
+    Raises ValueError for a name that is none of these, FileNotFoundError for a folder that is not there.
+    """
+    kind, _, rest = source.partition(":")
+    if kind.startswith("scenes/"):
+        from jaxvision.data.scenes import open_scenes
+
+        return open_scenes(kind.removeprefix("scenes/"), rest or split, data_dir or None)
+    if kind == "coco":
+        from jaxvision.data.coco import CocoSource
+
+        parts = (rest or split).split(":")
+        if len(parts) != 2:
+            raise ValueError(
+                f"A COCO source reads 'coco:ANNOTATIONS.json:IMAGES', got {source!r} with split {split!r}."
+            )
+        annotations, images = (os.path.join(data_dir, os.path.expanduser(part)) for part in parts)
+        return CocoSource(annotations, images)
+    raise ValueError(
+        f"There is no source {source!r}. Known: scenes/shapes, scenes/full, scenes/single, scenes/people, "
+        "coco:ANNOTATIONS.json:IMAGES."
+    )
+
+
+def rows_by_id(source: Source) -> dict[int, int]:
+    """The index of each image by its id; read from the annotations where the source does not list `image_ids`."""
+    ids = getattr(source, "image_ids", None)
+    if ids is None:
+        ids = [source.annotations(i)["image_id"] for i in range(len(source))]
+    return {int(image_id): i for i, image_id in enumerate(ids)}

@@ -1,0 +1,37 @@
+"""The feature pyramid (Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxvision.layers.conv import Conv
+from jaxvision.ops.resize import resize
+
+
+class FPN(nn.Module):
+    """Maps {"c2": ..., "c5": ...} to {"p2", ..., "p5", "p6"}, `features` channels each, float32.
+
+    1x1 laterals, a top-down path that takes the nearest cell, and 3x3 convolutions without non-linearity. The last level
+    is every second cell of the one before it, at twice its stride.
+    """
+
+    levels: Sequence[str] = ("c2", "c3", "c4", "c5")
+    features: int = 256
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, maps: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+        pyramid, above = {}, None
+        for level in reversed(self.levels):
+            x = Conv(self.features, 1, kernel_init=init, dtype=self.dtype, name=f"lateral_{level}")(maps[level])
+            above = x if above is None else x + resize(above, x.shape[1:3], "nearest")
+            name = f"p{level[1:]}"
+            output = Conv(self.features, 3, kernel_init=init, dtype=self.dtype, name=f"output_{level}")(above)
+            pyramid[name] = self.perturb(name, output.astype(jnp.float32))
+        highest = int(self.levels[-1][1:])
+        pyramid[f"p{highest + 1}"] = pyramid[f"p{highest}"][:, ::2, ::2]
+        return dict(sorted(pyramid.items()))

@@ -1,0 +1,158 @@
+"""ResNet (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016), as a trunk and as a classifier.
+
+Departure: a bottleneck's stride is in its 3x3 convolution ("v1.5", as torchvision has it), not in the first 1x1.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxvision.architecture import Architecture
+from jaxvision.batch import real_rows
+from jaxvision.layers.conv import Conv
+from jaxvision.layers.norm import Norm
+from jaxvision.losses.cross_entropy import softmax_cross_entropy
+from jaxvision.ops.images import normalize
+from jaxvision.ops.pool import max_pool
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# name -> (block, depths)
+DEPTHS = {
+    "resnet18": ("basic", (2, 2, 2, 2)),
+    "resnet34": ("basic", (3, 4, 6, 3)),
+    "resnet50": ("bottleneck", (3, 4, 6, 3)),
+    "resnet101": ("bottleneck", (3, 4, 23, 3)),
+    "resnet152": ("bottleneck", (3, 8, 36, 3)),
+}
+EXPANSION = {"basic": 1, "bottleneck": 4}
+
+
+class Block(nn.Module):
+    """A residual block of (kernel, width) convolutions: 3x3, 3x3 ("basic") or 1x1, 3x3, 1x1 ("bottleneck")."""
+
+    kind: str
+    width: int
+    stride: int
+    norm: str
+    axis: str | None
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        out = self.width * EXPANSION[self.kind]
+        convs = [(3, self.width, self.stride), (3, out, 1)]
+        if self.kind == "bottleneck":
+            convs = [(1, self.width, 1), (3, self.width, self.stride), (1, out, 1)]
+
+        def norm(name):
+            return Norm(self.norm, axis=self.axis, dtype=self.dtype, name=name)
+
+        y = x
+        for i, (kernel, features, stride) in enumerate(convs, 1):
+            y = Conv(features, kernel, stride, bias=self.norm == "none", dtype=self.dtype, name=f"conv{i}")(y)
+            y = norm(f"norm{i}")(y, train)
+            y = nn.relu(y) if i < len(convs) else y
+        if x.shape != y.shape:
+            x = Conv(out, 1, self.stride, bias=self.norm == "none", dtype=self.dtype, name="shortcut")(x)
+            x = norm("shortcut_norm")(x, train)
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """Images (B,H,W,3), normalised, to maps {"c1": stride 2, "c2": 4, "c3": 8, "c4": 16, "c5": 32}.
+
+    widths: of the stages' inner convolutions. stem: "pool" is the published 7x7 at stride 2 and a max-pool; "stride" is
+    two 3x3 at stride 2, which suits small pictures and is quick on a CPU. remat: recompute blocks in the backward pass.
+    """
+
+    block: str = "bottleneck"
+    depths: Sequence[int] = (3, 4, 6, 3)
+    widths: Sequence[int] = (64, 128, 256, 512)
+    stem: str = "pool"
+    stem_width: int = 64
+    norm: str = "batch"
+    axis: str | None = None
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        if self.stem not in ("pool", "stride"):
+            raise ValueError(f'stem {self.stem!r} is not one of "pool", "stride".')
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+
+        def conv_norm(x, name, features, kernel):
+            x = Conv(features, kernel, 2, bias=self.norm == "none", dtype=self.dtype, name=name)(x)
+            return nn.relu(Norm(self.norm, axis=self.axis, dtype=self.dtype, name=f"{name}_norm")(x, train))
+
+        x = conv_norm(x, "stem", self.stem_width, 7 if self.stem == "pool" else 3)
+        maps = {"c1": self.perturb("c1", x)}
+        if self.stem == "pool":
+            x = max_pool(maps["c1"], 3, 2, 1)
+        else:
+            x = conv_norm(maps["c1"], "stem2", self.widths[0] * EXPANSION[self.block], 3)
+        for stage, (depth, width) in enumerate(zip(self.depths, self.widths), 2):
+            for i in range(depth):
+                stride = 2 if stage > 2 and i == 0 else 1
+                name = f"c{stage}_block{i}"
+                x = block(self.block, width, stride, self.norm, self.axis, self.dtype, name=name)(x, train)
+            x = maps[f"c{stage}"] = self.perturb(f"c{stage}", x)
+        return maps
+
+
+def trunk(name: str = "resnet50", **options) -> ResNet:
+    """The ResNet of that name; `options` are fields of `ResNet` and override it. Raises ValueError for an unknown name."""
+    if name not in DEPTHS:
+        raise ValueError(f"There is no trunk {name!r}; known: {', '.join(DEPTHS)}.")
+    block, depths = DEPTHS[name]
+    return ResNet(**{"block": block, "depths": depths, **options})
+
+
+class ResNetClassifier(nn.Module):
+    """`logits` (B, num_classes) from the mean of c5, beside the trunk's maps."""
+
+    trunk: ResNet
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
+        x = normalize(batch["image"], batch["image_size"], IMAGENET_MEAN, IMAGENET_STD)
+        maps = self.trunk(x, train)
+        pooled = maps["c5"].astype(jnp.float32).mean((1, 2))
+        return {**maps, "logits": nn.Dense(self.num_classes, name="head")(pooled)}
+
+
+def classification_losses(outputs, batch):
+    """{"class": softmax cross-entropy of each image's label}."""
+    return {"class": softmax_cross_entropy(outputs["logits"], batch["label"], real_rows(batch))}
+
+
+def classification_predict(outputs, batch):
+    """{"probabilities": (B, K) float32}."""
+    return {"probabilities": jax.nn.softmax(outputs["logits"])}
+
+
+def resnet(
+    num_classes: int,
+    trunk_name: str = "resnet50",
+    depths: Sequence[int] | None = None,
+    widths: Sequence[int] = (64, 128, 256, 512),
+    stem: str = "pool",
+    stem_width: int = 64,
+    norm: str = "batch",
+    axis: str | None = None,
+    remat: bool = False,
+    dtype: Any = jnp.float32,
+) -> Architecture:
+    """A ResNet classifier; `trunk_name` sets block and depths, `depths` overrides the latter."""
+    options = {"widths": tuple(widths), "stem": stem, "stem_width": stem_width}
+    options |= {"norm": norm, "axis": axis, "remat": remat, "dtype": dtype}
+    if depths is not None:
+        options["depths"] = tuple(depths)
+    model = ResNetClassifier(trunk(trunk_name, **options), num_classes)
+    return Architecture("resnet", model, classification_losses, classification_predict, "classification")

@@ -1,0 +1,202 @@
+"""What happens to each region of interest: sampling, the heads, their losses, and the final detections.
+
+Fast R-CNN (Girshick, ICCV 2015) for classes and boxes, Mask R-CNN (He et al., ICCV 2017) for masks, by torchvision's rules.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxvision.layers.conv import Conv, he_normal
+from jaxvision.layers.norm import Norm
+from jaxvision.losses.box_regression import smooth_l1
+from jaxvision.losses.cross_entropy import sigmoid_cross_entropy, softmax_cross_entropy
+from jaxvision.ops import boxes as box_ops
+from jaxvision.ops.masks import mask_targets
+from jaxvision.ops.matching import BELOW, match
+from jaxvision.ops.nms import top_detections
+from jaxvision.ops.roi import assign_levels, pyramid_roi_align
+from jaxvision.ops.sampling import sample
+
+normal = nn.initializers.normal
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+
+
+class Pooler(nn.Module):
+    """RoIAlign of (B,R,4) RoIs over a pyramid: (B,R,size,size,C). strides: of its maps, finest first, powers of two.
+
+    canonical_size: side in pixels of the RoIs that go to the level of stride 16.
+    """
+
+    strides: Sequence[int]
+    sampling_ratio: int = 2
+    aligned: bool = True
+    impl: str = "gather"
+    canonical_size: float = 224
+
+    def __call__(self, maps: Sequence[jax.Array], rois: jax.Array, size: int) -> jax.Array:
+        lowest, highest = (stride.bit_length() - 1 for stride in (self.strides[0], self.strides[-1]))
+        scales = [1 / stride for stride in self.strides]
+
+        def one(maps, rois):
+            levels = assign_levels(rois, lowest, highest, canonical_size=self.canonical_size)
+            return pyramid_roi_align(
+                maps, rois, levels, size, scales, self.sampling_ratio, aligned=self.aligned, impl=self.impl
+            )
+
+        return jax.vmap(one)(list(maps), rois)
+
+
+class BoxHead(nn.Module):
+    """RoI features (B,R,7,7,C) to `roi_logits` (B,R,num_classes) and `roi_deltas` (B,R,K,4), K = num_classes, or 1 where
+    class_agnostic."""
+
+    num_classes: int
+    features: int = 1024
+    convs: Sequence[int] = ()
+    fcs: int = 2
+    norm: str = "none"
+    axis: str | None = None
+    class_agnostic: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        batch, rois = x.shape[:2]
+        x = x.reshape(batch * rois, *x.shape[2:])
+        for i, features in enumerate(self.convs):
+            x = Conv(features, 3, bias=self.norm == "none", name=f"conv{i}")(x)
+            x = nn.relu(Norm(self.norm, axis=self.axis, name=f"norm{i}")(x, train))
+        x = x.reshape(len(x), -1)
+        for i in range(self.fcs):
+            x = nn.relu(nn.Dense(self.features, kernel_init=he_normal, name=f"fc{6 + i}")(x))
+        logits = nn.Dense(self.num_classes, kernel_init=normal(0.01), name="logits")(x)
+        kinds = 1 if self.class_agnostic else self.num_classes
+        deltas = nn.Dense(4 * kinds, kernel_init=normal(0.001), name="deltas")(x)
+        return logits.reshape(batch, rois, -1), deltas.reshape(batch, rois, kinds, 4)
+
+
+class MaskHead(nn.Module):
+    """RoI features (B,R,s,s,C) to mask logits (B,R,2s,2s,K), K = num_classes, or 1 where class_agnostic."""
+
+    num_classes: int
+    convs: Sequence[int] = (256, 256, 256, 256)
+    norm: str = "none"
+    axis: str | None = None
+    class_agnostic: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        batch, rois, side = x.shape[:3]
+        x = x.reshape(batch * rois, *x.shape[2:])
+        for i, features in enumerate(self.convs):
+            x = Conv(features, 3, bias=self.norm == "none", name=f"conv{i}")(x)
+            x = nn.relu(Norm(self.norm, axis=self.axis, name=f"norm{i}")(x, train))
+        # A 2x2 transposed convolution at stride 2: every cell becomes four, each by a matrix of its own.
+        features = x.shape[-1]
+        x = nn.relu(nn.Dense(4 * features, kernel_init=he_normal, name="upsample")(x))
+        x = x.reshape(-1, side, side, 2, 2, features).swapaxes(2, 3).reshape(-1, 2 * side, 2 * side, features)
+        kinds = 1 if self.class_agnostic else self.num_classes
+        logits = Conv(kinds, 1, kernel_init=he_normal, name="logits")(x)
+        return logits.reshape(batch, rois, 2 * side, 2 * side, kinds)
+
+
+def of_class(values: jax.Array, classes: jax.Array) -> jax.Array:
+    """values (B,R,K,...) of each row's class (B,R): (B,R,...); K = 1 serves every class."""
+    if values.shape[2] == 1:
+        return values[:, :, 0]
+    index = classes.reshape(*classes.shape, *(1,) * (values.ndim - 2))
+    return jnp.take_along_axis(values, index, 2)[:, :, 0]
+
+
+def sample_rois(
+    proposals: jax.Array,
+    proposals_valid: jax.Array,
+    batch: Mapping[str, jax.Array],
+    keys: jax.Array,
+    *,
+    samples: int,
+    positive_fraction: float,
+    high: float = 0.5,
+    low: float = 0.5,
+) -> dict[str, jax.Array]:
+    """The RoIs to learn from, positives first: `rois` (B,S,4), `rois_valid`, `roi_matches` (the row of the ground truth)
+    and `roi_classes` (0: background), (B,S) each. The ground truth itself is among the candidates."""
+
+    def one(proposals, proposals_valid, boxes, valid, classes, key):
+        candidates = jnp.concatenate([jax.lax.stop_gradient(proposals), boxes])
+        usable = jnp.concatenate([proposals_valid, valid])
+        matches = match(box_ops.iou(boxes, candidates), valid, high, low)
+        priorities = jax.random.uniform(key, matches.shape)
+        indices, kept, positive = sample(
+            usable & (matches >= 0), usable & (matches == BELOW), priorities, samples, positive_fraction
+        )
+        matches = jnp.where(positive, matches[indices], 0)
+        return candidates[indices], kept, matches, jnp.where(positive, classes[matches], 0)
+
+    truth = (batch["boxes"], batch["valid"], batch["classes"])
+    rois, kept, matches, classes = jax.vmap(one)(proposals, proposals_valid, *truth, keys)
+    return {"rois": rois, "rois_valid": kept, "roi_matches": matches, "roi_classes": classes}
+
+
+def roi_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], real) -> dict:
+    """`roi_class` and `roi_box`, both over the number of sampled RoIs."""
+    classes = outputs["roi_classes"]
+    valid = outputs["rois_valid"] if real is None else outputs["rois_valid"] & real[:, None]
+    boxes = jnp.take_along_axis(batch["boxes"], outputs["roi_matches"][..., None], 1)
+    targets = box_ops.encode(boxes, outputs["rois"], BOX_WEIGHTS)
+    box, _ = smooth_l1(of_class(outputs["roi_deltas"], classes), targets, valid & (classes > 0))
+    total, count = softmax_cross_entropy(outputs["roi_logits"], classes, valid)
+    return {"roi_class": (total, count), "roi_box": (box, count)}
+
+
+def mask_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], real) -> dict:
+    """`mask`: binary cross-entropy of the true class's map, over the cells of the positive RoIs."""
+    logits = outputs["mask_logits"]
+    count, side = logits.shape[1:3]
+    rois, matches, classes = (outputs[name][:, :count] for name in ("rois", "roi_matches", "roi_classes"))
+    valid = outputs["rois_valid"][:, :count] & (classes > 0)
+    valid = valid if real is None else valid & real[:, None]
+    targets = jax.vmap(lambda *image: mask_targets(*image, side))(batch["masks"], batch["mask_boxes"], rois, matches)
+    logits = of_class(jnp.moveaxis(logits, -1, 2), classes)
+    return {"mask": sigmoid_cross_entropy(logits, targets, valid)}
+
+
+def detect(
+    proposals: jax.Array,
+    proposals_valid: jax.Array,
+    logits: jax.Array,
+    deltas: jax.Array,
+    image_size: jax.Array,
+    *,
+    score_threshold: float,
+    nms_threshold: float,
+    detections: int,
+    candidates: int,
+    min_side: float = 1e-2,
+) -> dict[str, jax.Array]:
+    """Final `boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, and `overflow` (B,): how many boxes above the
+    score threshold did not fit among the `candidates` for NMS.
+
+    Every proposal is moved by the deltas of every class (or of the one set there is), and NMS runs within each class.
+    """
+
+    def one(rois, usable, logits, deltas, size):
+        scores = jax.nn.softmax(logits)[:, 1:]
+        boxes = box_ops.decode(deltas, rois[:, None], BOX_WEIGHTS)
+        boxes = box_ops.clip(boxes if boxes.shape[1] == 1 else boxes[:, 1:], size)
+        large = jnp.all(boxes[..., 2:] - boxes[..., :2] >= min_side, -1)
+        eligible = (usable[:, None] & large & (scores > score_threshold)).reshape(-1)
+        kinds = scores.shape[1]
+        best, index = jax.lax.top_k(jnp.where(eligible, scores.reshape(-1), -1.0), min(candidates, eligible.size))
+        row, kind = index // kinds, index % kinds
+        boxes = boxes[row, jnp.minimum(kind, boxes.shape[1] - 1)]
+        kept, valid = top_detections(boxes, best, kind, best > 0, nms_threshold, detections)
+        overflow = jnp.maximum(eligible.sum() - candidates, 0)
+        return boxes[kept], kind[kept] + 1, best[kept], valid, overflow
+
+    rows = jax.vmap(one)(proposals, proposals_valid, logits, deltas, image_size)
+    boxes, classes, scores, valid, overflow = rows
+    boxes, scores = jnp.where(valid[..., None], boxes, 0), jnp.where(valid, scores, 0)
+    return {"boxes": boxes, "classes": classes, "scores": scores, "valid": valid, "overflow": overflow}

@@ -1,0 +1,58 @@
+"""Tasks: what architectures of one kind share outside the device.
+
+A task knows which batch fields it needs, what a prediction means in the pixels of the original image, how it is scored and
+how it is drawn.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+Result = dict[str, Any]  # one image's prediction, numpy, in pixels of the original image
+
+
+class Evaluator(Protocol):
+    def update(self, image_id: int, result: Result) -> None: ...
+    def merge(self, other: "Evaluator") -> None: ...
+    def compute(self) -> dict[str, float]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """fields: of the batch, beside the image, that losses and scores need.
+
+    metric: by which checkpoints are ranked unless a config names another.
+    class_names: the names of an architecture's classes from a source.
+    result: (prediction of one image, image_size, original_size) to a result in original pixels.
+    truth: an example's annotations in the form of a result, to be drawn beside it.
+    evaluator: a new evaluator for a source.
+    draw: (image, result, class_names, threshold) to an RGB picture, uint8.
+    records: (file name, result, class names) to a list of JSON-able records.
+    """
+
+    name: str
+    fields: Sequence[str]
+    metric: str
+    class_names: Callable[[Any], tuple[str, ...]]
+    result: Callable[[Mapping[str, np.ndarray], Sequence[int], Sequence[int]], Result]
+    truth: Callable[[Mapping[str, Any]], Result]
+    evaluator: Callable[[Any], Evaluator]
+    draw: Callable[[np.ndarray, Result, Sequence[str], float], np.ndarray]
+    records: Callable[[str, Result, Sequence[str]], list[dict]]
+
+
+TASKS = {
+    "classification": "jaxvision.tasks.classification:CLASSIFICATION",
+    "segmentation": "jaxvision.tasks.segmentation:SEGMENTATION",
+    "detection": "jaxvision.tasks.detection:DETECTION",
+    "instance_segmentation": "jaxvision.tasks.detection:INSTANCE_SEGMENTATION",
+}
+
+
+def get(name: str) -> Task:
+    """The task of that name. Raises KeyError for another."""
+    module, attribute = TASKS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)

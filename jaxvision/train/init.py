@@ -1,0 +1,83 @@
+"""Where parameters come from: fresh, or a checkpoint, by patterns."""
+
+import os
+import re
+from collections.abc import Mapping
+
+import jax
+
+from jaxvision.train.checkpoint import CheckpointError, Checkpoints
+from jaxvision.train.optimizer import map_paths, path_name
+
+
+def best_checkpoint(directory: str) -> tuple[Checkpoints, int]:
+    """The checkpoints of a run's directory and the step of the best. Raises CheckpointError where there is none."""
+    from jaxvision import config as configs
+
+    folder, saved = os.path.join(directory, "checkpoints"), os.path.join(directory, "config.json")
+    metric = ""
+    if os.path.exists(saved):
+        with open(saved) as file:
+            metric = configs.loads(file.read()).evaluate.metric
+    if not os.path.isdir(folder):
+        raise CheckpointError(f"There are no checkpoints in {directory!r}: name the directory of a finished run.")
+    checkpoints = Checkpoints(folder, metric=metric, read_only=True)
+    step = checkpoints.best()
+    if step is None:
+        raise CheckpointError(f"There is no finished checkpoint in {folder!r}.")
+    return checkpoints, step
+
+
+def load_variables(directory: str) -> dict:
+    """The variables of the best checkpoint of a run's directory, averaged parameters where it kept them."""
+    checkpoints, step = best_checkpoint(directory)
+    return checkpoints.restore_variables(step)
+
+
+def initialize(variables: dict, rules, loaders: Mapping[str, str] | None = None) -> tuple[dict, dict[str, list[str]]]:
+    """Replaces variables by those of other runs.
+
+    rules: (pattern, origin) pairs, the first whose regular expression finds the parameter's path counts; origin is
+      "fresh", the name of an earlier stage (a key of `loaders`, its directory), or a run's directory. What no rule finds
+      is fresh. Running statistics follow the same rules.
+    Returns (variables, {"loaded": paths, "fresh": paths, "unused": paths that an origin has and nobody took}).
+    Raises ValueError for a parameter that the origin lacks or has in another shape, and for patterns that find nothing.
+    """
+    loaders, trees, report = dict(loaders or {}), {}, {"loaded": [], "fresh": [], "unused": []}
+    used, problems, found = set(), [], set()
+
+    def origin_tree(origin):
+        if origin not in trees:
+            tree = load_variables(loaders.get(origin, origin))
+            leaves = jax.tree_util.tree_leaves_with_path(tree)
+            trees[origin] = {path_name(path): leaf for path, leaf in leaves}
+        return trees[origin]
+
+    def choose(path, leaf):
+        short = path.split("/", 1)[1]  # a pattern sees "trunk/stem/kernel", not "params/trunk/stem/kernel"
+        pattern, origin = next(((p, o) for p, o in rules if re.search(p, short)), (None, "fresh"))
+        found.add(pattern)
+        if origin == "fresh":
+            report["fresh"].append(path)
+            return leaf
+        value = origin_tree(origin).get(path)
+        if value is None or value.shape != leaf.shape:
+            problems.append(f"{path}: wanted {leaf.shape}, {origin} has {None if value is None else value.shape}")
+            return leaf
+        used.add((origin, path))
+        report["loaded"].append(path)
+        return value.astype(leaf.dtype)
+
+    variables = map_paths(choose, variables)
+    if problems:
+        shown = "; ".join(problems[:5])
+        raise ValueError(
+            f"init: {len(problems)} parameters cannot be loaded: {shown}. Mark them 'fresh' by an earlier pattern."
+        )
+    idle = [pattern for pattern, _ in rules if pattern not in found]
+    if idle:
+        raise ValueError(f"init: the pattern(s) {idle} find no parameter that an earlier one does not take.")
+    report["unused"] = [
+        f"{origin}: {path}" for origin, tree in trees.items() for path in tree if (origin, path) not in used
+    ]
+    return variables, report

@@ -1,0 +1,101 @@
+"""Stages: one config, several trainings in a row, each from where another ended.
+
+A stage overrides any part of the config and runs in DIR/NAME by the same loop and step; `init` says which parameters come
+from which stage. A stage may instead name a function of the architecture's file,
+`fit(architecture, variables, source, directory) -> variables`, that fits something on the host. A finished stage is
+marked and never done again.
+"""
+
+import importlib
+import json
+import os
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxvision import architecture as architectures
+from jaxvision import batch as fields
+from jaxvision import config as configs
+from jaxvision import tasks
+from jaxvision.data.sources import open_source
+from jaxvision.train.checkpoint import Checkpoints
+from jaxvision.train.init import initialize
+from jaxvision.train.logging import say
+from jaxvision.train.loop import build_architecture, fit, prepare_directory
+from jaxvision.train.state import TrainState
+
+
+def run(config, directory: str) -> dict[str, dict[str, float]]:
+    """Trains a config, stage by stage where it has stages, and returns the last one's scores {split: {metric: value}}.
+
+    Raises ValueError for stages without a name or with the same one; and what `fit` raises.
+    """
+    configs.check(config)
+    if not config.stages:
+        return fit(config, directory)
+    names = [stage.get("name") for stage in config.stages]
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"Every stage needs a name of its own, got {names}.")
+    prepare_directory(directory)
+    if jax.process_index() == 0:
+        _write(os.path.join(directory, "config.json"), config.to_dict())
+    directories, scores = {}, {}
+    for stage in config.stages:
+        name = stage["name"]
+        directories[name] = os.path.join(directory, name)
+        marker = os.path.join(directories[name], "finished.json")
+        if os.path.exists(marker):
+            with open(marker) as file:
+                scores = json.load(file)
+            say(f"stage {name}: finished before")
+            continue
+        say(f"stage {name}")
+        stage_config = configs.override(config, {**{k: v for k, v in stage.items() if k != "fit"}, "stages": ()})
+        if "fit" in stage:
+            scores = _fit_on_host(stage["fit"], stage_config, directories[name], directories)
+        else:
+            scores = fit(stage_config, directories[name], directories)
+        if jax.process_index() == 0:
+            _write(marker, scores)
+    if jax.process_index() == 0:
+        _write(os.path.join(directory, "evaluation.json"), scores)
+    return scores
+
+
+def _fit_on_host(function: str, config, directory: str, directories: dict[str, str]) -> dict:
+    """Runs a stage that is a function, and leaves its variables as a checkpoint like any other stage's."""
+    prepare_directory(directory)
+    source = open_source(config.data.source, config.data.train, config.data.dir)
+    architecture, class_names = build_architecture(config, source)
+    task = tasks.get(architecture.task)
+    blank = fields.blank(task.fields, configs.canvases(config)[0], max_boxes=config.data.max_boxes)
+    variables = architecture.init(jax.random.key(config.seed), blank)
+    if config.init:
+        variables, _ = initialize(variables, config.init, directories)
+    module = importlib.import_module(architectures.REGISTRY[architecture.name].split(":")[0])
+    if not hasattr(module, function):
+        raise ValueError(f"stage: {module.__name__} has no function {function!r} to fit with.")
+    variables = getattr(module, function)(architecture, variables, source, directory)
+    state = TrainState.create(jax.tree.map(jnp.asarray, variables), optax.identity())
+    checkpoints = Checkpoints(os.path.join(directory, "checkpoints"))
+    checkpoints.save(state, {"config": config.to_dict(), "class_names": list(class_names)})
+    checkpoints.wait()
+    checkpoints.close()
+    _write(os.path.join(directory, "config.json"), config.to_dict())
+    return {}
+
+
+def _write(path: str, value) -> None:
+    with open(path, "w") as file:
+        json.dump(value, file, indent=1)
+
+
+def run_directory(directory: str) -> str:
+    """The directory whose checkpoints speak for a run: its own, or that of its last stage."""
+    path = os.path.join(directory, "config.json")
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{directory!r} holds no run: there is no config.json in it.")
+    with open(path) as file:
+        stages = json.load(file).get("stages")
+    return os.path.join(directory, stages[-1]["name"]) if stages else directory

@@ -1,0 +1,50 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden import GOLDEN
+
+from jaxvision.ops import boxes as box_ops
+from jaxvision.ops.matching import BELOW, BETWEEN, match
+
+IOU = np.asarray(box_ops.iou(GOLDEN["boxes"][:6], GOLDEN["boxes"][6:300]))
+
+
+def slow_match(iou, valid, high, low, low_quality):
+    """One anchor at a time, torchvision's rule and the guard against ground truth that touches nothing."""
+    result = []
+    for anchor in range(iou.shape[1]):
+        rows = [g for g in range(len(iou)) if valid[g]]
+        own = max(rows, key=lambda g: (iou[g, anchor], -g), default=None)
+        best = iou[own, anchor] if rows else -1
+        forced = low_quality and any(iou[g, anchor] == iou[g].max() > 0 for g in rows)
+        result.append(own if best >= high or forced else BELOW if best < low else BETWEEN)
+    return result
+
+
+@pytest.mark.parametrize("low_quality", [False, True])
+def test_is_torchvisions_with_and_without_padding(low_quality):
+    golden = GOLDEN[f"match.low{int(low_quality)}"]
+    np.testing.assert_array_equal(match(IOU, jnp.ones(6, bool), 0.6, 0.4, low_quality), golden)
+    padded, valid = np.concatenate([IOU, 0 * IOU, 0 * IOU + 0.9]), np.arange(18) < 6
+    matched = jax.jit(match, static_argnums=4)(padded, valid, 0.6, 0.4, low_quality)
+    np.testing.assert_array_equal(matched, golden)
+    assert matched.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("low_quality", [False, True])
+def test_random_overlaps_with_ties_and_invalid_rows(low_quality):
+    rng = np.random.default_rng(0)
+    iou = rng.integers(0, 11, (300, 4, 9)).astype(np.float32) / 10 * (rng.random((300, 4, 1)) < 0.8)
+    valid = rng.random((300, 4)) < 0.7
+    matched = jax.jit(jax.vmap(lambda i, v: match(i, v, 0.7, 0.3, low_quality)))(iou, valid)
+    assert (~valid).all(1).any()  # pictures without any ground truth are among them
+    high, low = np.float32(0.7), np.float32(0.3)
+    for row, i, v in zip(np.asarray(matched), iou, valid):
+        assert row.tolist() == slow_match(i, v, high, low, low_quality)
+
+
+def test_ground_truth_that_touches_nothing_forces_nothing():
+    iou = np.array([[0, 0, 0, 0], [0.1, 0.8, 0.2, 0]], np.float32)
+    assert match(iou, np.ones(2, bool), 0.7, 0.3, True).tolist() == [-1, 1, -1, -1]
+    assert match(iou[:0], np.ones(0, bool), 0.7, 0.3, True).tolist() == [-1] * 4
