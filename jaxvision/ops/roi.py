@@ -99,7 +99,8 @@ def _samples(rois, scale, axis, cells, sampling_ratio, bounds, aligned):
 def _separable(feature, rows, columns):
     """Cells (R, h, w, C) of a map (H, W, C) by matrices (R, h, H) and (R, w, W).
 
-    The gradient is written out because on a CPU that of an einsum takes twice as long: XLA transposes the largest array.
+    The gradient is written out because that of an einsum takes twice as long on a CPU: XLA transposes the largest array
+    there.
     """
     return _matmul(jnp.broadcast_to(columns[:, None], rows.shape[:2] + columns.shape[1:]), _rows(feature, rows))
 

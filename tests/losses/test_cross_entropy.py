@@ -38,9 +38,9 @@ def test_nan_in_rows_that_do_not_count_reaches_neither_value_nor_gradient():
     logits = LOGITS.copy()
     logits[2] = np.nan
     valid = np.arange(5) != 2
+    rows = np.broadcast_to(valid[:, None], LABELS.shape)
 
     def value(logits):
-        rows = jnp.broadcast_to(valid[:, None], LABELS.shape)
         softmax = softmax_cross_entropy(logits, np.where(rows, LABELS, 9), rows)
         sigmoid = sigmoid_cross_entropy(logits, jnp.where(jnp.isnan(logits), jnp.nan, 1.0), valid)
         return softmax[0] + sigmoid[0]
