@@ -92,3 +92,11 @@ def test_pasting_undoes_cutting():
     target = resample(disc, CANVAS[None], box, np.zeros(1, np.int32), 28)
     again = paste_masks(target, box, 30, 40, "aligned") > 0.5
     assert (again != disc).sum() <= 4
+
+
+def test_a_mask_ends_where_its_frame_does():
+    frame, roi = np.array([[10, 8, 20, 23]], np.float32), np.array([[0, 0, 30, 30]], np.float32)
+    target = resample(np.ones((1, 5, 3), np.uint8), frame, roi, np.zeros(1, np.int32), 30, 1)[0]
+    expected = np.zeros((30, 30))
+    expected[8:23, 10:20] = 1
+    np.testing.assert_allclose(target, expected, atol=1e-6)
