@@ -1,0 +1,143 @@
+"""The benchmarks measure what they say: figures are checked strictly, and the ways that are compared compute the same."""
+
+import pathlib
+import re
+import runpy
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvision.data.scenes import prepare
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+RECIPE = '''"""A tiny FCN on a few scenes.
+
+python train.py --config={path} --workdir=runs/tiny
+{reaches}
+"""
+
+from jaxvision import config as configs
+
+
+def get_config():
+    config = configs.default()
+    config.steps, config.batch_size = 2, 4
+    config.architecture = dict(name="fcn8s", depths=(1,) * 5, widths=(4,) * 5, fc=8, input_pad=1, fc6_pad=3)
+    config.data.dir = "{data}"
+    config.data.canvas = (64, 64)
+    config.data.workers = 0
+    return config
+'''
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    prepare("shapes", str(folder), {"train": 16, "validation": 4, "test": 4})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scores():
+    names = runpy.run_path(str(ROOT / "benchmarks" / "scores.py"))
+    names["main"].__globals__["machine"] = lambda: "a machine"
+    return names
+
+
+def recipe(folder, data, reaches):
+    path = folder / "tiny.py"
+    path.write_text(RECIPE.format(path=path, data=data, reaches=reaches))
+    return path
+
+
+def test_scores_runs_a_config_from_nothing_and_checks_both_splits(scores, data, tmp_path, capfd):
+    path = recipe(
+        tmp_path,
+        data,
+        "reaches: pixel_accuracy 0.0 mean_iu 0.99 validation seed 0 900 s\nreaches: mean_iu 0.0 test seed 0 900 s",
+    )
+    table = tmp_path / "scores.md"
+    kept = "| `configs/other.py` | `python` | top1 | 0.5 validation | 0.6000 | - | 3 (stated 4) | 2 cores |"
+    table.write_text(f"{kept}\n| `{path}` | an older line of this config |\n")
+    assert scores["main"]([str(path), f"--out={table}", f"--runs={tmp_path / 'runs'}"]) == 1
+    said = capfd.readouterr().out
+    assert re.search(r"validation mean_iu: 0\.\d+, stated 0.99", said) and "pixel_accuracy:" not in said
+    lines = table.read_text().splitlines()
+    assert kept in lines and not any("older line" in line for line in lines)
+    [accuracy, mean_iu] = [line for line in lines if line.startswith(f"| `{path}`")]
+    assert "missed" not in accuracy and mean_iu.count("**missed**") == 1
+    assert "0.99 validation, 0.0 test" in mean_iu and mean_iu.count("|") == len(scores["COLUMNS"]) + 1
+    with pytest.raises(FileExistsError, match="from nothing"):
+        scores["main"]([str(path), f"--out={table}", f"--runs={tmp_path / 'runs'}"])
+
+
+def test_scores_is_satisfied_at_the_floor_and_with_nothing_less(scores):
+    measured = {"validation": {"mean_iu": 0.5, "loss": 1.0}}
+    assert scores["missed"]({"mean_iu": {"validation": 0.5}, "loss": {"validation": 1.0}}, measured) == []
+    assert len(scores["missed"]({"mean_iu": {"validation": 0.5001}}, measured)) == 1
+    assert len(scores["missed"]({"loss": {"validation": 0.9999}}, measured)) == 1  # of a loss less is better
+    assert len(scores["missed"]({"mean_iu": {"validation": 0.1}}, {"validation": {"mean_iu": float("nan")}})) == 1
+    assert "there are mean_iu, loss" in scores["missed"]({"box/AP": {"validation": 0.0}}, measured)[0]
+    assert "there are none" in scores["missed"]({"mean_iu": {"test": 0.0}}, measured)[0]
+
+
+def test_scores_reads_what_a_docstring_states(scores):
+    text = """Words.
+
+    python train.py --config=configs/a.py \\
+        --workdir=runs/a
+    reaches: box/AP 0.55 mask/AP50 0.45 validation and test seed 0 340 s
+    reaches: box/AP 0.5 validation seed 3 350 s
+    """
+    first, second = scores["stated"](text, "a.py")
+    assert first.floors == {m: {"validation": v, "test": v} for m, v in (("box/AP", 0.55), ("mask/AP50", 0.45))}
+    assert (first.seed, first.seconds, second.seed) == (0, 340, 3)
+    assert scores["command"](text, "a.py") == ["python", "train.py", "--config=configs/a.py", "--workdir=runs/a"]
+    assert scores["stated"]("reaches: (not measured yet)", "a.py") == []
+    with pytest.raises(ValueError, match=r"a\.py.*should read"):
+        scores["stated"]("reaches: box/AP about 0.5 validation seed 0 3 s", "a.py")
+    with pytest.raises(ValueError, match=r"no line 'python train\.py"):
+        scores["command"]("reaches: box/AP 0.5 validation seed 0 3 s", "a.py")
+
+
+def test_every_shipped_config_states_its_figures_readably(scores):
+    for path in sorted((ROOT / "configs").glob("*.py")):
+        text = path.read_text()
+        scores["stated"](text.split('"""')[1], path.name)
+        assert f"--config=configs/{path.name}" in scores["command"](text.split('"""')[1], path.name)
+
+
+def test_train_step_measures_a_config(data, tmp_path):
+    path = recipe(tmp_path, data, "")
+    measure = runpy.run_path(str(ROOT / "benchmarks" / "train_step.py"))["measure"]
+    measure.__globals__.update(CACHED=3, SIDE=256)
+    rows = measure(runpy.run_path(str(path))["get_config"](), str(tmp_path / "run"), 6)
+    shutil.rmtree(tmp_path / "run")
+    numbers = {name: float(re.search(r"-?\d+(\.\d+)?", text)[0]) for name, text in rows.items()}
+    assert numbers["step, cached batch"] > 0 and numbers["arithmetic of a step"] > 0
+    assert "5 steps" in rows["step, 0 loader worker(s)"] and "memory at step 3, 6" in rows
+
+
+def test_the_layers_that_are_compared_compute_the_same():
+    layers = runpy.run_path(str(ROOT / "benchmarks" / "cpu_layers.py"))
+    rng = np.random.default_rng(0)
+
+    def agree(ours, theirs, x):
+        results = []
+        for function in (ours, theirs):
+            shape = jax.eval_shape(function, x).shape
+            cotangent = jnp.cos(jnp.arange(np.prod(shape), dtype=jnp.float32)).reshape(shape)
+            results.append(jax.jit(lambda x, f=function, c=cotangent: (f(x), jax.vjp(f, x)[1](c)))(x))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *results)
+
+    x = jnp.array(rng.normal(size=(2, 12, 12, 8)), jnp.float32)  # continuous: no ties, whose gradients may differ
+    kernel = jnp.array(rng.normal(size=(1, 1, 8, 4)), jnp.float32)
+    rois = jnp.array([[[4.0, 6, 30, 40], [0, 0, 9, 9]]] * 2)
+    agree(lambda x: layers["max_pool"](x, 3, 2, 1), lambda x: layers["flax_max_pool"](x, 3, 2, 1), x)
+    agree(lambda x: layers["library_conv"](x, kernel), lambda x: layers["lax_conv"](x, kernel), x)
+    agree(*(lambda x, impl=impl: layers["roi_align"](x, rois, 7, 4, impl) for impl in ("einsum", "gather")), x)
+    assert min(layers["compare"](jnp.sin, jnp.cos, (x,), 3)) > 0

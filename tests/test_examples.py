@@ -1,0 +1,29 @@
+"""The examples run as they stand, on fewer scenes."""
+
+import ast
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+
+from jaxvision.data.scenes import prepare
+
+OWN_LOOP = pathlib.Path(__file__).parents[1] / "examples" / "own_loop.py"
+
+
+def test_a_loop_of_ones_own_lowers_the_loss(tmp_path):
+    prepare("shapes", str(tmp_path), {"train": 64})
+    environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    run = subprocess.run([sys.executable, OWN_LOOP], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    losses = np.array(re.findall(r"loss (\d+\.\d+)", run.stdout), float)
+    assert len(losses) == 40 and losses[-8:].mean() < 0.7 * losses[:8].mean()
+
+
+def test_a_loop_of_ones_own_stays_short():
+    code = [s for s in ast.parse(OWN_LOOP.read_text()).body[1:] if not isinstance(s, ast.Import | ast.ImportFrom)]
+    lines = "\n".join(map(ast.unparse, code)).splitlines()
+    assert len([line for line in lines if line.strip()]) <= 20
