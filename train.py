@@ -12,6 +12,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from jaxvision.config import unknown_override
+from jaxvision.train.memory import keep_memory
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="the recipe, a file of configs/")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where checkpoints, metrics and pictures go")
@@ -37,6 +38,7 @@ def parse(arguments: list[str]) -> list[str]:
 
 def main(_):
     logging.set_verbosity(logging.WARNING)  # orbax and grain tell of every file they touch
+    keep_memory()
     import jax
 
     from jaxvision.train.stages import run

@@ -10,7 +10,7 @@ from jaxvision import config as configs
 
 def get_config():
     config = configs.default()
-    config.steps = 1500
+    config.steps = 1800
     config.batch_size = 8
     config.architecture = dict(
         name="mask_rcnn",
@@ -21,7 +21,7 @@ def get_config():
         stem_width=24,
         norm="batch",
         fpn=64,
-        anchor_sizes=((16,), (24,), (32,), (48,), (64,)),
+        anchor_sizes=((16, 23), (32, 45), (64, 90)),
         rpn_samples=128,
         pre_nms=(100, 100),
         post_nms=(48, 48),
@@ -29,8 +29,8 @@ def get_config():
         samples=32,
         positive_fraction=0.5,
         max_positives=8,
-        sampling_ratio=1,
-        mask_sampling_ratio=1,
+        sampling_ratio=2,
+        mask_sampling_ratio=2,
         roi_impl="einsum",
         box_features=256,
         box_fcs=1,
@@ -50,6 +50,6 @@ def get_config():
     config.optimizer.weight_decay = 0.01
     config.optimizer.clip = 5.0
     config.optimizer.ema = 0.998
-    config.evaluate.every = 750
-    config.checkpoint.every = 250
+    config.evaluate.every = 900
+    config.checkpoint.every = 300
     return config

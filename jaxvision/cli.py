@@ -5,8 +5,11 @@ import json
 import os
 import sys
 
+from absl import logging
+
 from jaxvision import architecture as architectures
 from jaxvision import config as configs
+from jaxvision.train.memory import keep_memory
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -32,6 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
     command.set_defaults(run=_models)
 
     options = parser.parse_args(arguments)
+    logging.set_verbosity(logging.WARNING)  # orbax tells of every file it touches
+    keep_memory()
     try:
         options.run(options)
     except (ValueError, OSError) as error:

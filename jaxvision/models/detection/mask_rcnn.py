@@ -57,7 +57,8 @@ class MaskRCNN(nn.Module):
         x = normalize(batch["image"], image_size, IMAGENET_MEAN, IMAGENET_STD)
         maps = self.trunk(x, train)
         pyramid = self.fpn(maps)
-        outputs = self.rpn(list(pyramid.values()), image_size, x.shape[1:3], train)
+        rpn_maps = list(pyramid.values())[: len(self.rpn.sizes)]
+        outputs = self.rpn(rpn_maps, image_size, x.shape[1:3], train)
         roi_maps = [pyramid[level] for level in self.roi_levels]
         if "boxes" in batch:
             key = self.make_rng("sampler") if train else jax.random.key(0)
@@ -155,7 +156,7 @@ def mask_rcnn(
     """Mask R-CNN; the defaults are those of the paper's R50-FPN in torchvision's form.
 
     backbone: "resnet18_fpn" ... "resnet152_fpn"; `block`, `depths`, `widths`, `stem` override parts of it.
-    anchor_sizes: one tuple a level, p2 first, with the level above p5. pre_nms, post_nms: (training, otherwise).
+    anchor_sizes: one tuple a level, p2 first; p6 is the level above p5. Proposals come from these levels. pre_nms, post_nms: (training, otherwise).
     """
     name, _, pyramid = backbone.partition("_")
     if pyramid != "fpn":
@@ -164,8 +165,8 @@ def mask_rcnn(
     options |= {"depths": tuple(depths)} if depths is not None else {}
     options |= {"block": block} if block is not None else {}
     strides = [2 ** int(level[1:]) for level in roi_levels]
-    if len(anchor_sizes) != 5:
-        raise ValueError(f"anchor_sizes needs one tuple for each of p2 .. p6, got {len(anchor_sizes)}.")
+    if not 1 <= len(anchor_sizes) <= 5 or len({len(sizes) for sizes in anchor_sizes}) > 1:
+        raise ValueError(f"anchor_sizes needs equally long tuples for p2 .. p6 or the first of them, got {anchor_sizes}.")
     model = MaskRCNN(
         trunk=trunk(name, axis=axis, remat=remat, dtype=dtype, **options),
         fpn=FPN(features=fpn, dtype=dtype),
