@@ -12,8 +12,8 @@ from jaxvision.batch import split_host
 from jaxvision.data.loader import Batches, load
 from jaxvision.data.sources import open_source
 
-source = open_source("scenes/shapes", "train[:64]")
-batches = Batches(source, batch_size=8, fields=("semantic",), canvases=[(128, 128)], seed=0)
+source = open_source("scenes/shapes", "train[:32]")
+batches = Batches(source, batch_size=8, fields=("semantic",), canvases=[(64, 64)], seed=0)
 size = dict(depths=(1,) * 5, widths=(16, 32, 48, 64, 64), fc=64, input_pad=1, fc6_pad=3, norm="batch")
 architecture = jaxvision.create("fcn8s", num_classes=len(source.class_names), **size)
 variables = architecture.init(jax.random.key(0), split_host(batches[0])[0])

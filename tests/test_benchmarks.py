@@ -3,14 +3,12 @@
 import pathlib
 import re
 import runpy
-import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from jaxvision.data.scenes import prepare
+from tiny import tiny_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -20,25 +18,16 @@ python train.py --config={path} --workdir=runs/tiny
 {reaches}
 """
 
-from jaxvision import config as configs
+import sys
+
+sys.path.insert(0, "{tests}")
+
+from tiny import tiny_config
 
 
 def get_config():
-    config = configs.default()
-    config.steps, config.batch_size = 2, 4
-    config.architecture = dict(name="fcn8s", depths=(1,) * 5, widths=(4,) * 5, fc=8, input_pad=1, fc6_pad=3)
-    config.data.dir = "{data}"
-    config.data.canvas = (64, 64)
-    config.data.workers = 0
-    return config
+    return tiny_config(data_dir="{data}", steps=2)
 '''
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    prepare("shapes", str(folder), {"train": 16, "validation": 4, "test": 4})
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +37,10 @@ def scores():
     return names
 
 
-def recipe(folder, data, reaches):
-    path = folder / "tiny.py"
-    path.write_text(RECIPE.format(path=path, data=data, reaches=reaches))
-    return path
-
-
-def test_scores_runs_a_config_from_nothing_and_checks_both_splits(scores, data, tmp_path, capfd):
-    path = recipe(
-        tmp_path,
-        data,
-        "reaches: pixel_accuracy 0.0 mean_iu 0.99 validation seed 0 900 s\nreaches: mean_iu 0.0 test seed 0 900 s",
-    )
+def test_scores_runs_a_config_from_nothing_and_checks_both_splits(scores, scenes_dir, tmp_path, capfd):
+    path = tmp_path / "recipe.py"
+    reaches = "reaches: pixel_accuracy 0.0 mean_iu 0.99 validation seed 0 900 s\nreaches: mean_iu 0.0 test seed 0 900 s"
+    path.write_text(RECIPE.format(path=path, data=scenes_dir, reaches=reaches, tests=ROOT / "tests"))
     table = tmp_path / "scores.md"
     kept = "| `configs/other.py` | `python` | top1 | 0.5 validation | 0.6000 | - | 3 (stated 4) | 2 cores |"
     table.write_text(f"{kept}\n| `{path}` | an older line of this config |\n")
@@ -111,12 +92,10 @@ def test_every_shipped_config_states_its_figures_readably(scores):
         assert f"--config=configs/{path.name}" in scores["command"](text.split('"""')[1], path.name)
 
 
-def test_train_step_measures_a_config(data, tmp_path):
-    path = recipe(tmp_path, data, "")
+def test_train_step_measures_a_config(scenes_dir, tmp_path):
     measure = runpy.run_path(str(ROOT / "benchmarks" / "train_step.py"))["measure"]
     measure.__globals__.update(CACHED=3, SIDE=256)
-    rows = measure(runpy.run_path(str(path))["get_config"](), str(tmp_path / "run"), 6)
-    shutil.rmtree(tmp_path / "run")
+    rows = measure(tiny_config(data_dir=scenes_dir), str(tmp_path), 6)
     numbers = {name: float(re.search(r"-?\d+(\.\d+)?", text)[0]) for name, text in rows.items()}
     assert numbers["step, cached batch"] > 0 and numbers["arithmetic of a step"] > 0
     assert "5 steps" in rows["step, 0 loader worker(s)"] and "memory at step 3, 6" in rows

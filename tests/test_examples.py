@@ -9,14 +9,11 @@ import sys
 
 import numpy as np
 
-from jaxvision.data.scenes import prepare
-
 OWN_LOOP = pathlib.Path(__file__).parents[1] / "examples" / "own_loop.py"
 
 
-def test_a_loop_of_ones_own_lowers_the_loss(tmp_path):
-    prepare("shapes", str(tmp_path), {"train": 64})
-    environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+def test_a_loop_of_ones_own_lowers_the_loss(scenes_dir):
+    environment = os.environ | {"TFDS_DATA_DIR": scenes_dir, "JAX_PLATFORMS": "cpu"}
     run = subprocess.run([sys.executable, OWN_LOOP], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     losses = np.array(re.findall(r"loss (\d+\.\d+)", run.stdout), float)
