@@ -1,6 +1,9 @@
 """Small recipes of real architectures, for tests that train: a few thousand parameters on a canvas of 64 pixels."""
 
+import numpy as np
+
 from jaxvision import config as configs
+from jaxvision.data.images import ImageError
 
 FCN8S = dict(
     name="fcn8s",
@@ -69,3 +72,59 @@ def tiny_config(name: str = "fcn8s", data_dir: str = "", **changes):
     config.evaluate.every = 1000
     config.checkpoint.every = 1000
     return configs.override(config, changes)
+
+
+def get_config(name: str = "fcn8s"):
+    """For `train.py --config=tests/tiny.py:NAME`."""
+    return tiny_config(name)
+
+
+class Rectangles:
+    """A source of noise with coloured rectangles on it, in as many sizes and with as many objects as a test wants.
+
+    sizes: (height, width) of each image. counts: objects of each image, repeated. broken: indices whose file is cut off.
+    """
+
+    name = "rectangles"
+    class_names = ("background", "red", "green", "blue")
+    keypoint_names = flip_pairs = ()
+    sigmas = None
+
+    def __init__(self, sizes=((64, 64),) * 16, counts=(2, 0, 3, 1), broken=()):
+        self.sizes, self.counts, self.broken = np.array(sizes), counts, broken
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: int) -> dict:
+        if index in self.broken:
+            raise ImageError(f"rectangle_{index}.png: the PNG is cut off")
+        example = self.annotations(index)
+        image = np.random.default_rng(index).integers(0, 128, (*self.sizes[index], 3), np.uint8)
+        for row, mask in zip(example["classes"], example["masks"]):
+            image[mask > 0, row - 1] = 255
+        return {"image": image, **example}
+
+    def annotations(self, index: int) -> dict:
+        height, width = self.sizes[index]
+        rng = np.random.default_rng((1, index))
+        count = self.counts[index % len(self.counts)]
+        low = rng.integers(0, (width // 2, height // 2), (count, 2))
+        boxes = np.concatenate([low, low + rng.integers(8, (width // 2, height // 2), (count, 2))], 1)
+        masks = np.zeros((count, height, width), np.uint8)
+        semantic = np.zeros((height, width), np.int32)
+        classes = rng.integers(1, len(self.class_names), count).astype(np.int32)
+        for (x1, y1, x2, y2), label, mask in zip(boxes, classes, masks):
+            mask[y1:y2, x1:x2] = 1
+            semantic[y1:y2, x1:x2] = label
+        return {
+            "image_id": 100 + index,
+            "file": f"rectangle_{index}.png",
+            "boxes": boxes.astype(np.float32),
+            "classes": classes,
+            "crowd": np.zeros(count, bool),
+            "area": masks.sum((1, 2)).astype(np.float32),
+            "masks": masks,
+            "semantic": semantic,
+            "label": index % 3,
+        }

@@ -38,6 +38,7 @@ class Checkpoints:
         self.metric = metric
         self._manager = ocp.CheckpointManager(
             self.directory,
+            item_handlers={"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=managers.AnyPreservationPolicy(policies),
                 best_fn=(lambda metrics: score(metrics, metric)) if metric else None,
