@@ -6,6 +6,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
+from jaxvision.train.optimizer import path_name
 from jaxvision.train.state import TrainState
 
 LOWER_IS_BETTER = ("loss", "error")
@@ -93,21 +94,21 @@ class Checkpoints:
         return {"params": state["params"] if averaged is None else averaged, **(state["stats"] or {})}
 
     def _check_shapes(self, like: TrainState, step: int) -> None:
-        """A missing, unexpected or differently shaped parameter is named before anything is read."""
+        """A missing, unexpected or differently shaped array is named before anything is read."""
         try:
-            saved = self._manager.item_metadata(step).state
-            saved = {_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(saved["params"])}
+            saved = _shapes(self._manager.item_metadata(step).state.tree)
         except Exception as error:
             raise self._damaged(step, error) from error
-        wanted = {_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(like.params)}
+        wanted = _shapes(like)
         wrong = [
             f"{name}: saved {saved.get(name)}, wanted {wanted.get(name)}"
             for name in {**wanted, **saved}
             if saved.get(name) != wanted.get(name)
         ]
         if wrong:
+            what = "model" if any(name.startswith(("params", "stats")) for name in wrong) else "optimizer"
             raise CheckpointError(
-                f"The checkpoint {self._path(step)} is of another model: {len(wrong)} parameters differ, "
+                f"The checkpoint {self._path(step)} is of another {what}: {len(wrong)} arrays differ, "
                 f"e.g. {'; '.join(wrong[:3])}. Take another --workdir, or the config that it was made with."
             )
 
@@ -129,8 +130,9 @@ class Checkpoints:
         self._manager.close()
 
 
-def _name(path) -> str:
-    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+def _shapes(tree) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_name(path): leaf.shape for path, leaf in leaves}
 
 
 def _find(tree, name: str):

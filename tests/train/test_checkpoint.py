@@ -106,6 +106,13 @@ def test_another_model_is_named_by_its_parameters(tmp_path):
         checkpoints.restore(lacking, 1)
 
 
+def test_another_optimizer_is_not_taken_for_damage(tmp_path):
+    checkpoints = save(tmp_path, {1: None})
+    other = TrainState.create(make_state().variables(), optax.sgd(0.1, 0.9))
+    with pytest.raises(CheckpointError, match=r"of another optimizer: .* opt_state/0/trace/conv/kernel: saved None"):
+        checkpoints.restore(other, 1)
+
+
 @pytest.mark.parametrize("kind", ["cut", "emptied", "lost"])
 def test_a_damaged_checkpoint_says_what_to_do(tmp_path, kind):
     save(tmp_path, {1: None, 2: None}).close()
