@@ -51,8 +51,12 @@ class Architecture:
         return jax.jit(functools.partial(self.model.init, train=False), compiler_options=quick)
 
     def init(self, key: jax.Array, batch: Mapping[str, jax.Array]) -> dict[str, Any]:
-        """Variables as plain nested dicts: `params`, and `batch_stats` where the model has BatchNorm."""
-        variables = self._init(key, batch)
+        """Variables as plain nested dicts: `params`, and `batch_stats` where the model has BatchNorm.
+
+        It may be traced, as in `jax.eval_shape(architecture.init, key, batch)`.
+        """
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((key, batch)))
+        variables = (self._init.__wrapped__ if traced else self._init)(key, batch)
         return {name: value for name, value in variables.items() if name in ("params", "batch_stats")}
 
     def with_weights(self, weights: Mapping[str, float]) -> "Architecture":

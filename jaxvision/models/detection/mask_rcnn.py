@@ -156,7 +156,8 @@ def mask_rcnn(
     """Mask R-CNN; the defaults are those of the paper's R50-FPN in torchvision's form.
 
     backbone: "resnet18_fpn" ... "resnet152_fpn"; `block`, `depths`, `widths`, `stem` override parts of it.
-    anchor_sizes: one tuple a level, p2 first; p6 is the level above p5. Proposals come from these levels. pre_nms, post_nms: (training, otherwise).
+    anchor_sizes: one tuple a level, p2 first; p6 is the level above p5. Proposals come from these levels.
+    pre_nms, post_nms: (training, otherwise).
     """
     name, _, pyramid = backbone.partition("_")
     if pyramid != "fpn":
@@ -166,7 +167,9 @@ def mask_rcnn(
     options |= {"block": block} if block is not None else {}
     strides = [2 ** int(level[1:]) for level in roi_levels]
     if not 1 <= len(anchor_sizes) <= 5 or len({len(sizes) for sizes in anchor_sizes}) > 1:
-        raise ValueError(f"anchor_sizes needs equally long tuples for p2 .. p6 or the first of them, got {anchor_sizes}.")
+        raise ValueError(
+            f"anchor_sizes needs equally long tuples for p2 .. p6 or the first of them, got {anchor_sizes}."
+        )
     model = MaskRCNN(
         trunk=trunk(name, axis=axis, remat=remat, dtype=dtype, **options),
         fpn=FPN(features=fpn, dtype=dtype),

@@ -95,8 +95,9 @@ class MaskHead(nn.Module):
             x = nn.relu(Norm(self.norm, axis=self.axis, name=f"norm{i}")(x, train))
         # A 2x2 transposed convolution at stride 2: every cell becomes four, each by a matrix of its own.
         features = x.shape[-1]
-        x = nn.relu(nn.Dense(4 * features, kernel_init=he_normal, name="upsample")(x))
+        x = nn.Dense(4 * features, use_bias=False, kernel_init=he_normal, name="upsample")(x)
         x = x.reshape(-1, side, side, 2, 2, features).swapaxes(2, 3).reshape(-1, 2 * side, 2 * side, features)
+        x = nn.relu(x + self.param("upsample_bias", nn.initializers.zeros, (features,)))
         kinds = 1 if self.class_agnostic else self.num_classes
         logits = Conv(kinds, 1, kernel_init=he_normal, name="logits")(x)
         return logits.reshape(batch, rois, 2 * side, 2 * side, kinds)

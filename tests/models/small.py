@@ -1,0 +1,126 @@
+"""Every registered architecture at a size that compiles in seconds, and pictures it can learn by heart."""
+
+import functools
+
+import jax
+import numpy as np
+from tiny import FCN8S, MASK_RCNN, RESNET
+
+from jaxvision import architecture as architectures
+from jaxvision import batch as fields
+from jaxvision import tasks
+from jaxvision.batch import split_host
+from jaxvision.data import collate
+from jaxvision.data.transforms import ResizeToCanvas
+
+SIDE = 64
+QUICK = {"xla_backend_optimization_level": 0}  # compiles in a third of the time, and small networks run no slower
+CLASS_NAMES = ("background", "tall", "wide", "large")
+
+
+def _without_name(options, **changes):
+    return {name: value for name, value in {**options, **changes}.items() if name != "name"}
+
+
+SMALL = {
+    "fcn32s": _without_name(FCN8S, fc=24),
+    "fcn16s": _without_name(FCN8S, fc=24, deconv="learned", norm="group"),
+    "fcn8s": _without_name(FCN8S, fc=24, deconv="paper", norm="batch"),
+    "mask_rcnn": _without_name(
+        MASK_RCNN,
+        widths=(12, 12, 16, 16),
+        fpn=16,
+        box_features=32,
+        post_nms=(24, 24),
+        samples=24,
+        mask_convs=(16,),
+        class_agnostic=False,
+    ),
+    "resnet": _without_name(RESNET),
+}
+
+
+def create(name: str, **changes) -> architectures.Architecture:
+    classes = len(CLASS_NAMES) - (name == "resnet")
+    return architectures.create(name, num_classes=classes, **{**SMALL[name], **changes})
+
+
+def example(number: int, side: int = SIDE) -> dict:
+    """A dark picture with two bright rectangles, of a form and a colour of their own for each class."""
+    rng = np.random.default_rng(number)
+    image = rng.integers(0, 40, (side, side, 3)).astype(np.uint8)
+    forms = {1: (0.5, 0.2), 2: (0.2, 0.5), 3: (0.4, 0.4)}
+    classes = np.array([number % 3 + 1, (number + 1) % 3 + 1], np.int32)
+    boxes, masks, semantic = [], [], np.zeros((side, side), np.int32)
+    for half, label in enumerate(classes):
+        height, width = (int(share * side) for share in forms[label])
+        y = int(rng.integers(2, side - height - 2))
+        x = half * side // 2 + int(rng.integers(0, max(1, side // 2 - width)))
+        x = min(x, side - width)
+        mask = np.zeros((side, side), np.uint8)
+        mask[y : y + height, x : x + width] = 1
+        image[mask > 0] = np.eye(3)[label - 1] * 220
+        boxes.append([x, y, x + width, y + height])
+        masks.append(mask & (semantic == 0))  # the first lies above
+        semantic[masks[-1] > 0] = label
+    return {
+        "image": image,
+        "image_id": number,
+        "boxes": np.array(boxes, np.float32),
+        "classes": classes,
+        "masks": np.stack(masks),
+        "semantic": semantic,
+        "label": int(classes[0]) - 1,
+    }
+
+
+def halves(number: int, side: int = SIDE) -> dict:
+    """Two objects that fill a half of the picture each: all that scores at stride 32 can draw."""
+    found = example(number, side)
+    columns = np.arange(side) // (side // 2)
+    semantic = np.tile(found["classes"][columns], (side, 1))
+    image = (np.eye(3)[semantic - 1] * 220).astype(np.uint8)
+    return {**found, "image": image, "semantic": semantic}
+
+
+def empty(number: int, side: int = SIDE) -> dict:
+    """A picture without any object; every pixel of its semantic map is ignored."""
+    found = example(number, side)
+    return {
+        **found,
+        "boxes": np.zeros((0, 4), np.float32),
+        "classes": np.zeros(0, np.int32),
+        "masks": np.zeros((0, side, side), np.uint8),
+        "semantic": np.full((side, side), 255, np.int32),
+    }
+
+
+def batch_of(examples, task: str, canvas=(SIDE, SIDE), max_boxes: int = 3) -> dict[str, np.ndarray]:
+    """What the loader would make of the examples, for the device."""
+    fit = ResizeToCanvas(canvas)
+    fields = tasks.get(task).fields
+    return split_host(collate.stack([collate.row(fit(e, None), fields, max_boxes, 28) for e in examples]))[0]
+
+
+def shapes(name: str, canvas=(SIDE, SIDE), **options) -> dict:
+    """The variables of an architecture of any size, as shapes alone."""
+    architecture = architectures.create(name, **options)
+    blank = fields.blank(tasks.get(architecture.task).fields, canvas)
+    return jax.eval_shape(architecture.init, jax.random.key(0), blank)
+
+
+class Network:
+    """An architecture with variables and its compiled evaluation: one compilation for all the tests of a module."""
+
+    def __init__(self, name: str, **changes):
+        self.architecture = create(name, **changes)
+        self.task = self.architecture.task
+        self.batch = functools.partial(batch_of, task=self.task)
+        self.pictures = [(halves if name == "fcn32s" else example)(number) for number in (0, 4)]
+        self.variables = self.architecture.init(jax.random.key(0), self.batch(self.pictures))
+
+        def forward(variables, batch):
+            outputs = self.architecture.model.apply(variables, batch, train=False)
+            return outputs, self.architecture.losses(outputs, batch), self.architecture.predict(outputs, batch)
+
+        self.forward = jax.jit(forward, compiler_options=QUICK)

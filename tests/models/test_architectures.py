@@ -1,0 +1,176 @@
+"""What holds for every registered architecture."""
+
+import functools
+
+import jax
+import numpy as np
+import optax
+import pytest
+from small import CLASS_NAMES, QUICK, SIDE, SMALL, Network, empty, example
+
+from jaxvision import architecture as architectures
+from jaxvision.ops.boxes import iou
+from jaxvision.train.state import TrainState
+from jaxvision.train.step import train_step
+
+RATE = {"mask_rcnn": 3e-3}
+STEPS = {"mask_rcnn": 120}
+
+
+@pytest.fixture(scope="module", params=architectures.names())
+def network(request):
+    assert request.param in SMALL, f"tests/models/small.py has no options for {request.param}"
+    network = Network(request.param)
+    optimizer = optax.adam(RATE.get(request.param, 5e-3))
+    step = functools.partial(train_step, architecture=network.architecture, optimizer=optimizer)
+    network.step, network.state = jax.jit(step, compiler_options=QUICK), TrainState.create(network.variables, optimizer)
+    return network
+
+
+@pytest.fixture(scope="module")
+def learned(network):
+    """(state after a few dozen steps on two pictures, losses by step)."""
+    state, batch, losses = network.state, network.batch(network.pictures), []
+    for _ in range(STEPS.get(network.architecture.name, 60)):
+        state, metrics = network.step(state, batch)
+        losses.append(metrics["loss"])
+    return state, np.array(losses)
+
+
+def test_variables_are_plain_dicts(network):
+    def check(tree):
+        if not isinstance(tree, jax.Array):
+            assert type(tree) is dict
+            for child in tree.values():
+                check(child)
+
+    check(network.variables)
+    normed = SMALL[network.architecture.name].get("norm", "none") == "batch" or network.architecture.name == "resnet"
+    assert set(network.variables) == {"params"} | ({"batch_stats"} if normed else set())
+
+
+def test_shapes(network):
+    outputs, _, predictions = network.forward(network.variables, network.batch(network.pictures))
+    for level in range(1, 6):
+        assert outputs[f"c{level}"].shape[:3] == (2, SIDE >> level, SIDE >> level)
+    if network.task == "instance_segmentation":
+        for level in range(2, 7):
+            assert outputs[f"p{level}"].shape == (2, SIDE >> level, SIDE >> level, 16)
+        anchors = 3 * sum((SIDE >> level) ** 2 for level in range(2, 7))
+        assert outputs["anchors"].shape == (anchors, 4)
+        assert outputs["rpn_logits"].shape == (2, anchors) and outputs["rpn_deltas"].shape == (2, anchors, 4)
+        assert outputs["proposals"].shape == (2, 24, 4) and outputs["proposals_valid"].shape == (2, 24)
+        assert outputs["rois"].shape == (2, 24, 4) and outputs["roi_logits"].shape == (2, 24, 4)
+        assert outputs["roi_deltas"].shape == (2, 24, 4, 4) and outputs["mask_logits"].shape == (2, 12, 8, 8, 4)
+        shapes = {"boxes": (2, 5, 4), "classes": (2, 5), "scores": (2, 5), "valid": (2, 5), "masks": (2, 5, 8, 8)}
+        assert {name: predictions[name].shape for name in shapes} == shapes
+    elif network.task == "segmentation":
+        assert outputs["logits"].shape == (2, SIDE, SIDE, len(CLASS_NAMES))
+        assert predictions["semantic"].shape == (2, SIDE, SIDE) and predictions["semantic"].dtype == np.int32
+    else:
+        assert outputs["logits"].shape == (2, 3)
+        np.testing.assert_allclose(predictions["probabilities"].sum(1), 1, rtol=1e-5)
+
+
+def test_losses_are_finite_with_and_without_objects(network):
+    for pictures in (network.pictures, [empty(0), empty(1)], [empty(0), example(1)]):
+        _, losses, predictions = network.forward(network.variables, network.batch(pictures))
+        for name, (total, count) in losses.items():
+            assert total.shape == count.shape == () and total.dtype == count.dtype == np.float32
+            assert np.isfinite(total) and count >= 0, name
+            if pictures is network.pictures:
+                assert total > 0 and count > 0, name
+        for name, values in predictions.items():
+            assert np.isfinite(values).all(), name
+
+
+def test_rows_that_are_not_real_count_nowhere(network):
+    _, losses, _ = network.forward(network.variables, network.batch(network.pictures[:1]))
+    both = network.batch(network.pictures)
+    _, with_filler, _ = network.forward(network.variables, {**both, "real": np.array([True, False])})
+    _, with_second, _ = network.forward(network.variables, both)
+    for name in losses:
+        np.testing.assert_allclose(with_filler[name], losses[name], rtol=1e-4, err_msg=name)
+        assert with_second[name][1] > losses[name][1], name
+
+
+def test_one_compilation_for_batches_of_one_shape(network):
+    before = network.forward._cache_size()
+    for pictures in ([example(5), example(6)], [empty(5), empty(6)], network.pictures):
+        network.forward(network.variables, network.batch(pictures))
+    assert network.forward._cache_size() <= before + 1
+    size = network.step._cache_size()
+    for pictures in (network.pictures, [empty(5), empty(6)]):
+        network.step(network.state, network.batch(pictures))
+    assert network.step._cache_size() <= size + 1
+
+
+def test_gradients_are_finite_without_any_object(network):
+    state, metrics = network.step(network.state, network.batch([empty(0), empty(1)]))
+    for name, value in metrics.items():
+        assert np.isfinite(value), name
+    for leaf in jax.tree.leaves(state):
+        assert np.isfinite(leaf).all()
+    if network.task == "segmentation":  # every pixel is ignored: nothing to learn
+        assert metrics["loss"] == 0 and metrics["norm/gradient"] == 0
+
+
+def test_learns_two_pictures_by_heart(network, learned):
+    state, losses = learned
+    assert np.isfinite(losses).all()
+    assert losses[-5:].mean() < losses[0] / 5
+    batch = network.batch(network.pictures)
+    _, terms, predictions = network.forward(state.variables(), batch)
+    if network.task == "segmentation":
+        assert np.mean(predictions["semantic"] == batch["semantic"]) > 0.9
+    elif network.task == "classification":
+        np.testing.assert_array_equal(predictions["probabilities"].argmax(1), batch["label"])
+    else:
+        for i in range(2):
+            overlap = np.array(iou(batch["boxes"][i][batch["valid"][i]], predictions["boxes"][i]))
+            overlap *= predictions["valid"][i] & (predictions["scores"][i] > 0.5)
+            overlap *= batch["classes"][i][batch["valid"][i]][:, None] == predictions["classes"][i]
+            assert (overlap.max(1) > 0.5).all(), overlap
+    assert sum(total / max(count, 1) for total, count in terms.values()) < losses[0]
+
+
+def test_predicts_the_same_alone_and_in_any_batch(network, learned):
+    variables = learned[0].variables()
+    first, second = network.pictures
+    _, _, alone = network.forward(variables, network.batch([first]))
+    _, _, together = network.forward(variables, network.batch([first, second]))
+    _, _, turned = network.forward(variables, network.batch([example(7), first]))
+    if "valid" in alone:
+        assert alone["valid"].any()
+    for name, value in alone.items():
+        for other in (together[name][0], turned[name][1]):
+            if value.dtype.kind == "f":
+                np.testing.assert_allclose(other, value[0], atol=1e-3, err_msg=name)
+            else:
+                np.testing.assert_array_equal(other, value[0], err_msg=name)
+
+
+def test_named_maps_can_be_perturbed_and_explained(network):
+    batch = network.batch(network.pictures)
+    model = network.architecture.model
+    maps = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), batch)["perturbations"]
+    names = {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(maps)}
+    assert {f"trunk/c{level}" for level in range(1, 6)} <= names
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), maps)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def explain(perturbations, variables):
+        outputs = model.apply({**variables, "perturbations": perturbations}, batch, train=False)
+        name = "rpn_logits" if "rpn_logits" in outputs else "logits"
+        return (outputs[name] ** 2).sum(), outputs["c4"]
+
+    # FCN's scores begin at zero, where nothing has a gradient.
+    variables = {**network.variables, "params": jax.tree.map(lambda leaf: leaf + 0.01, network.variables["params"])}
+    (value, c4), gradient = explain(zeros, variables)
+    for name in ("c3", "c4", "c5"):
+        assert np.abs(gradient["trunk"][name]).max() > 0, name
+    moved = {**zeros, "trunk": {**zeros["trunk"], "c4": zeros["trunk"]["c4"] + 1.0}}
+    (other, moved_c4), _ = explain(moved, variables)
+    np.testing.assert_allclose(moved_c4, c4 + 1, rtol=1e-5)
+    assert other != value

@@ -1,0 +1,67 @@
+"""Sizes as published, from shapes alone: nothing is initialised."""
+
+import jax
+import pytest
+from small import shapes
+
+
+def size(tree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def normalisation(params) -> int:
+    """Scales and biases of normalisation layers."""
+    leaves = jax.tree.leaves_with_path(params)
+    return sum(leaf.size for path, leaf in leaves if jax.tree_util.keystr(path[-2:-1], simple=True) == "norm")
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("resnet18", 11_689_512),
+        ("resnet34", 21_797_672),
+        ("resnet50", 25_557_032),
+        ("resnet101", 44_549_160),
+        ("resnet152", 60_192_808),
+    ],
+)
+def test_resnets_are_torchvisions(name, count):
+    variables = shapes("resnet", num_classes=1000, trunk_name=name)
+    assert size(variables["params"]) == count
+    assert size(variables["batch_stats"]) == normalisation(variables["params"])  # a mean and a variance for each pair
+
+
+def test_mask_rcnn_is_torchvisions():
+    """torchvision's maskrcnn_resnet50_fpn has 44,401,393 parameters. Scale and bias of its frozen BatchNorm are buffers
+    there and so not counted; here they are parameters, which the optimiser's `trainable` pattern holds."""
+    params = shapes("mask_rcnn", num_classes=91)["params"]
+    assert normalisation(params) == 53_120
+    assert size(params) - normalisation(params) == 44_401_393
+    trunk = size(params["trunk"]) - normalisation(params["trunk"])
+    assert trunk == 25_557_032 - 53_120 - (2048 * 1000 + 1000)  # ResNet-50 without its classifier
+    assert size(params["fpn"]) == (256 + 512 + 1024 + 2048) * 256 + 4 * 256 + 4 * (9 * 256 * 256 + 256)
+    assert size(params["rpn"]) == 9 * 256 * 256 + 256 + 3 * (256 + 1) + 12 * (256 + 1)
+    assert size(params["box_head"]) == 49 * 256 * 1024 + 1024 + 1025 * 1024 + 1025 * 91 + 1025 * 364
+    assert size(params["mask_head"]) == 4 * (9 * 256 * 256 + 256) + 4 * 256 * 256 + 256 + 257 * 91
+
+
+VGG16 = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256)]
+VGG16 += [(256, 512)] + [(512, 512)] * 5
+
+
+@pytest.mark.parametrize(("name", "skips"), [("fcn32s", ()), ("fcn16s", (512,)), ("fcn8s", (512, 256))])
+def test_fcns_are_the_papers(name, skips):
+    """134 M, as the paper's table 1 has it: VGG16's convolutions, fc6 and fc7 as convolutions, a score layer for each map
+    that is scored, and a learned 4 x 4 upsampling before each skip; the last upsampling is fixed."""
+    convolutions = sum((9 * i + 1) * o for i, o in VGG16)
+    assert convolutions == 14_714_688
+    fully = (49 * 512 + 1) * 4096 + (4096 + 1) * 4096
+    scores = sum((channels + 1) * 21 for channels in (4096, *skips))
+    upsampling = len(skips) * 4 * 4 * 21 * 21
+    params = shapes(name, canvas=(224, 224), num_classes=21)["params"]
+    assert size(params) == convolutions + fully + scores + upsampling
+    assert {"fcn32s": 134_346_581, "fcn16s": 134_364_410, "fcn8s": 134_376_863}[name] == size(params)
+    learned = shapes(name, canvas=(224, 224), num_classes=21, deconv="learned")["params"]
+    assert size(learned) - size(params) == {"fcn32s": 64, "fcn16s": 32, "fcn8s": 16}[name] ** 2 * 21 * 21
+    fixed = shapes(name, canvas=(224, 224), num_classes=21, deconv="fixed")["params"]
+    assert size(fixed) == size(params) - upsampling
