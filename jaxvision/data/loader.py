@@ -122,9 +122,10 @@ class Batches:
                 example = transform(example, rng)
         row = collate.row(fit(example, None), self.fields, self.max_boxes, self.mask_size)
         row["skipped"] = np.int32(skipped)
-        if index < 0:  # fills the last batch: nothing to see, nothing to learn from
+        if index < 0 or (skipped and self.seed is None):
+            # Fills a batch of an evaluation, where an image counts once: nothing to see, nothing to learn from.
             row["real"] = np.bool_(False)
-            row["overflow"] = row["skipped"] = np.int32(0)
+            row["overflow"], row["skipped"] = np.int32(0), np.int32(index >= 0)
             if "valid" in row:
                 row["valid"] = np.zeros_like(row["valid"])
         return row
