@@ -1,6 +1,7 @@
 import collections
 import contextlib
 import os
+import pathlib
 import time
 
 import numpy as np
@@ -173,29 +174,27 @@ def test_what_cannot_be_meant_is_an_error():
         make(unsized, canvases=[(32, 32), (32, 64)])
 
 
-def descendants() -> set[int]:
-    """The processes below this one, but not those that wait to be reaped."""
-    parents = {}
+def workers_below() -> set[int]:
+    """The worker processes below this one."""
+    parents, spawned = {}, set()
     for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
-            state, parent = file.read().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                parents[int(name)] = int(parent)
+        with contextlib.suppress(OSError):
+            parents[int(name)] = int(pathlib.Path("/proc", name, "stat").read_text().rpartition(")")[2].split()[1])
+            if b"spawn_main" in pathlib.Path("/proc", name, "cmdline").read_bytes():
+                spawned.add(int(name))
     found = {os.getpid()}
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
-    return found
+    return found & spawned
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at processes where Linux shows them")
 def test_worker_processes_end_with_the_iterator():
-    before = descendants()
     iterator = load(make(), 0, 1000, workers=1)
     next(iterator)
-    workers = descendants() - before
-    assert workers
+    assert workers_below()
     iterator.close()
     deadline = time.monotonic() + 20
-    while descendants() & workers and time.monotonic() < deadline:
+    while workers_below() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not descendants() & workers
+    assert not workers_below()
