@@ -201,8 +201,9 @@ def main(arguments: list[str] | None = None) -> int:
                 if seconds > entry.seconds:
                     print(f"warning: {name} took {seconds:.0f} s, stated {entry.seconds} s", file=sys.stderr)
     write_table(pathlib.Path(options.out), {name: lines for name, lines in new.items() if lines})
-    print("\n".join(["missed:", *problems] if problems else ["every figure was reached"]))
-    return bool(problems)
+    if new:
+        print("\n".join(["missed:", *problems] if problems else ["every figure was reached"]))
+    return int(bool(problems))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import jax
 import pytest
 
 from jaxvision import config as configs
@@ -27,8 +28,15 @@ def named_paths(text):
             yield path
 
 
+@pytest.fixture
+def quick_compilation():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_blocks_run(page, scenes_dir, tmp_path, monkeypatch):
+def test_python_blocks_run(page, scenes_dir, tmp_path, monkeypatch, quick_compilation):
     """In order, with what earlier blocks of the page left, in a folder of their own, on a few scenes."""
     blocks = python_blocks(page.read_text())
     monkeypatch.chdir(tmp_path)
