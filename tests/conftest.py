@@ -8,6 +8,7 @@ import tempfile
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # small networks compile twice as quickly
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the processes that tests start share it; nothing outlives the run
     _CACHE = tempfile.TemporaryDirectory(prefix="jaxvision-compiled-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name

@@ -14,7 +14,6 @@ from jaxvision.data import collate
 from jaxvision.data.transforms import ResizeToCanvas
 
 SIDE = 64
-QUICK = {"xla_backend_optimization_level": 0}  # compiles in a third of the time, and small networks run no slower
 CLASS_NAMES = ("background", "tall", "wide", "large")
 
 
@@ -123,4 +122,4 @@ class Network:
             outputs = self.architecture.model.apply(variables, batch, train=False)
             return outputs, self.architecture.losses(outputs, batch), self.architecture.predict(outputs, batch)
 
-        self.forward = jax.jit(forward, compiler_options=QUICK)
+        self.forward = jax.jit(forward)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from small import CLASS_NAMES, QUICK, SIDE, SMALL, Network, empty, example
+from small import CLASS_NAMES, SIDE, SMALL, Network, empty, example
 
 from jaxvision import architecture as architectures
 from jaxvision.ops.boxes import iou
@@ -23,7 +23,7 @@ def network(request):
     network = Network(request.param)
     optimizer = optax.adam(RATE.get(request.param, 5e-3))
     step = functools.partial(train_step, architecture=network.architecture, optimizer=optimizer)
-    network.step, network.state = jax.jit(step, compiler_options=QUICK), TrainState.create(network.variables, optimizer)
+    network.step, network.state = jax.jit(step), TrainState.create(network.variables, optimizer)
     return network
 
 
@@ -158,7 +158,7 @@ def test_named_maps_can_be_perturbed_and_explained(network):
     assert {f"trunk/c{level}" for level in range(1, 6)} <= names
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), maps)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     @functools.partial(jax.value_and_grad, has_aux=True)
     def explain(perturbations, variables):
         outputs = model.apply({**variables, "perturbations": perturbations}, batch, train=False)

@@ -4,14 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import QUICK, Network, empty, example, shapes
+from small import Network, empty, example, shapes
 
 from jaxvision import architecture as architectures
 from jaxvision import tasks
 from jaxvision.models.detection.two_stage.roi_heads import BOX_WEIGHTS, detect, mask_losses, of_class, sample_rois
 from jaxvision.ops.boxes import iou
-
-quick = functools.partial(jax.jit, compiler_options=QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +29,7 @@ def test_predictions_do_not_see_the_ground_truth(network, forwarded):
     other = {**batch, **{name: network.batch([example(5), empty(6)])[name] for name in tasks.get(network.task).fields}}
     _, _, same = network.forward(network.variables, other)
 
-    @quick
+    @jax.jit
     def blind(variables, batch):
         return network.architecture.predict(network.architecture.model.apply(variables, batch), batch)
 
@@ -85,7 +83,7 @@ def test_detections_are_above_the_threshold_best_first_and_apart(network, forwar
 
 # Sampling
 
-sample_sixteen = quick(functools.partial(sample_rois, samples=16, positive_fraction=0.25))
+sample_sixteen = jax.jit(functools.partial(sample_rois, samples=16, positive_fraction=0.25))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +137,7 @@ def test_sampled_rois_include_the_ground_truth(sampled):
 def test_proposals_have_no_gradient(network):
     batch = network.batch(network.pictures)
 
-    @quick
+    @jax.jit
     @jax.grad
     def gradient(params):
         outputs = network.architecture.model.apply({**network.variables, "params": params}, batch, train=False)
@@ -197,7 +195,7 @@ def heads(request):
     return proposals, usable, logits, deltas, np.array([[60, 64], [40, 50]], np.int32)
 
 
-detect_twenty = quick(functools.partial(detect, detections=20), static_argnames="candidates")
+detect_twenty = jax.jit(functools.partial(detect, detections=20), static_argnames="candidates")
 
 
 @pytest.mark.parametrize(("score", "nms", "found_all"), [(0.05, 0.5, False), (0.6, 0.2, True)])
@@ -269,7 +267,7 @@ def test_mask_loss_reads_the_true_classs_channel_of_positives_alone():
     logits[0, 0, :, :, 2] = np.where(np.arange(8)[:, None] < 4, 30, -30)
     logits[0, 1, :, :, 1] = np.where(np.arange(8)[None] < 4, 30, -30)
 
-    @quick
+    @jax.jit
     def loss(logits, real):
         return mask_losses({**outputs, "mask_logits": logits}, batch, real)["mask"]
 

@@ -1,0 +1,77 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import batch_of, create, example
+
+from jaxvision.models.backbones.resnet import trunk
+
+TINY = {"depths": (1, 2, 1, 1), "widths": (4, 4, 8, 8), "stem_width": 4}
+
+
+@pytest.mark.parametrize(("name", "channels"), [("resnet18", (4, 4, 8, 8)), ("resnet50", (16, 16, 32, 32))])
+@pytest.mark.parametrize("stem", ["pool", "stride"])
+def test_maps_and_their_strides(name, channels, stem):
+    x = np.zeros((1, 64, 96, 3), np.float32)
+    maps, variables = jax.eval_shape(lambda: trunk(name, stem=stem, **TINY).init_with_output(jax.random.key(0), x))
+    assert {k: v.shape for k, v in maps.items()} == {
+        "c1": (1, 32, 48, 4),
+        **{f"c{i}": (1, 64 >> i, 96 >> i, c) for i, c in zip(range(2, 6), channels)},
+    }
+    convs = variables["params"]["c3_block0"]
+    kernels = [convs[f"conv{i}"]["kernel"].shape[0] for i in range(1, 2 + (1 if name == "resnet18" else 2))]
+    assert kernels == ([3, 3] if name == "resnet18" else [1, 3, 1])
+    assert "shortcut" in convs and "shortcut" not in variables["params"]["c3_block1"]
+    assert "bias" not in convs["conv1"]  # the norm's does
+
+
+def test_a_bottlenecks_stride_is_in_its_3x3_convolution():
+    """torchvision's v1.5: the first 1x1 sees every cell. With its stride there, odd cells would reach nothing."""
+    x = np.zeros((1, 64, 64, 3), np.float32)
+    model = trunk("resnet50", **{**TINY, "norm": "none"})
+    variables = jax.jit(model.init)(jax.random.key(0), x)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), dict(variables["perturbations"]))
+
+    @jax.jit
+    @jax.grad
+    def reach(perturbations):
+        biased = jax.tree.map(lambda leaf: leaf + 0.1, variables["params"])
+        out = model.apply({"params": biased, "perturbations": perturbations}, x)
+        return out["c3"][:, 2, 2].sum()
+
+    gradient = np.abs(reach(zeros)["c2"][0]).sum(-1)
+    assert (gradient > 0).sum() > 1  # the shortcut alone would see one cell
+    assert gradient[1::2].sum() > 0
+
+
+def test_remat_and_bfloat16_change_no_variable_and_little_else():
+    batch = batch_of([example(0), example(1)], "classification")
+    plain, remat, half = create("resnet"), create("resnet", remat=True), create("resnet", dtype="bfloat16")
+    variables = plain.init(jax.random.key(0), batch)
+    for other in (remat, half):
+        same = other.init(jax.random.key(0), batch)
+        jax.tree.map(np.testing.assert_array_equal, same, variables)
+
+    def gradient(architecture):
+        def loss(params):
+            outputs, _ = architecture.model.apply(
+                {**variables, "params": params}, batch, train=True, mutable=["batch_stats"]
+            )
+            return architecture.losses(outputs, batch)["class"][0], outputs
+
+        return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+
+    expected, outputs = gradient(plain)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3 * np.abs(b).max()), gradient(remat)[0], expected
+    )
+    _, low = gradient(half)
+    assert low["c5"].dtype == jnp.bfloat16 and low["logits"].dtype == jnp.float32
+    np.testing.assert_allclose(low["logits"], outputs["logits"], atol=0.1)
+
+
+def test_unknown_names_are_errors():
+    with pytest.raises(ValueError, match="no trunk 'resnet51'; known: resnet18, resnet34"):
+        create("resnet", trunk_name="resnet51")
+    with pytest.raises(ValueError, match="stem 'none' is not one of"):
+        trunk("resnet18", stem="none").init(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
