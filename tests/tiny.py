@@ -51,7 +51,7 @@ RESNET = dict(
     stem="stride",
     stem_width=8,
 )
-ARCHITECTURES = {"fcn8s": FCN8S, "mask_rcnn": MASK_RCNN, "resnet": RESNET}
+ARCHITECTURES = {"fcn8s": FCN8S, "mask_rcnn": MASK_RCNN, "resnet": RESNET, "segmenter": {"name": "segmenter"}}
 
 
 def tiny_config(name: str = "fcn8s", data_dir: str = "", **changes):
