@@ -37,16 +37,20 @@ class Checkpoints:
             rank = lambda metrics: score(metrics, metric)  # noqa: E731
             policies.append(managers.BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False))
         self.metric = metric
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            item_handlers={"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=managers.AnyPreservationPolicy(policies),
-                best_fn=(lambda metrics: score(metrics, metric)) if metric else None,
-                cleanup_tmp_directories=not read_only,
-                read_only=read_only,
-            ),
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=managers.AnyPreservationPolicy(policies),
+            best_fn=(lambda metrics: score(metrics, metric)) if metric else None,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
         )
+        handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+        try:
+            self._manager = ocp.CheckpointManager(self.directory, item_handlers=handlers, options=options)
+        except ValueError as error:
+            raise CheckpointError(
+                f"The scores kept in {self.directory}/*/metrics cannot all be read ({error}): a checkpoint there, most likely "
+                "the newest, is damaged. Delete its folder: the run then goes on from the one before it."
+            ) from error
 
     def latest(self) -> int | None:
         return self._manager.latest_step()

@@ -8,6 +8,7 @@ import functools
 import importlib.metadata
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 
 import jax
@@ -19,7 +20,7 @@ from jaxvision import config as configs
 from jaxvision import tasks
 from jaxvision.data.images import write_image
 from jaxvision.data.loader import Batches, load
-from jaxvision.data.sources import Source, open_source
+from jaxvision.data.sources import Source, open_source, rows_by_id
 from jaxvision.train import sharding
 from jaxvision.train.checkpoint import Checkpoints, score
 from jaxvision.train.evaluate import evaluate, make_eval_step
@@ -206,16 +207,13 @@ class Run:
         from jaxvision.visualize.layout import side_by_side
 
         source = self.validation.source
-        for index in range(len(source)):
-            if not results:
-                break
-            example = source[index]
-            image_id = int(example["image_id"])
-            if image_id in results:
-                truth, result = self.task.truth(example), results.pop(image_id)
-                pictures = [self.task.draw(example["image"], r, self.class_names, 0.5) for r in (truth, result)]
-                path = os.path.join(self.directory, "pictures", f"step_{self.step:07d}_image_{image_id}.png")
-                write_image(path, side_by_side(pictures, ("ground truth", "prediction")))
+        rows = rows_by_id(source)
+        for image_id, result in results.items():
+            example = source[rows[image_id]]
+            pair = self.task.truth(example), result
+            pictures = [self.task.draw(example["image"], r, self.class_names, 0.5) for r in pair]
+            path = os.path.join(self.directory, "pictures", f"step_{self.step:07d}_image_{image_id}.png")
+            write_image(path, side_by_side(pictures, ("ground truth", "prediction")))
 
     def _look(self, step: int, metrics: dict, image_ids: np.ndarray, counts: dict[str, int]) -> None:
         """Reads a step's metrics: logs them, and stops at what is not finite."""
@@ -268,10 +266,8 @@ def prepare_directory(directory: str) -> None:
     try:
         for folder in ("checkpoints", "pictures"):
             os.makedirs(os.path.join(directory, folder), exist_ok=True)
-        probe = os.path.join(directory, ".writable")
-        with open(probe, "w"):
+        with tempfile.TemporaryFile(dir=directory):  # a name of its own: several hosts may try at once
             pass
-        os.remove(probe)
     except OSError as error:
         raise PermissionError(
             f"The workdir {directory!r} cannot be written ({error.strerror}): take another."
