@@ -35,8 +35,10 @@ class Predictor:
         threshold: float = 0.0,
         batch_size: int = 1,
     ):
-        if canvas != "exact" and len(canvas) != 2:
+        if canvas != "exact" and np.shape(canvas) != (2,):
             raise ValueError(f'canvas must be "exact" or (height, width), got {canvas!r}.')
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size!r}.")
         self.architecture, self.canvas, self.threshold = architecture, canvas, threshold
         self.task, self.batch_size = tasks.get(architecture.task), batch_size
         self.variables = jax.device_put(variables)
