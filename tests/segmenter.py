@@ -19,7 +19,7 @@ class Trunk(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        x = Conv(8, 5, 4, dtype=self.dtype, name="conv")(x)
+        x = Conv(8, 5, 4, bias=self.norm == "none", dtype=self.dtype, name="conv")(x)
         return nn.relu(Norm(self.norm, axis=self.axis, dtype=self.dtype, name="norm")(x, train))
 
 
