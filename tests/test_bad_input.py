@@ -1,0 +1,201 @@
+"""What must not be trained on is named before anything is traced: image, row and remedy. Much of it torchvision takes."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import Rectangles, tiny_config
+
+from jaxvision import tasks
+from jaxvision.data.coco import CocoSource, export_coco
+from jaxvision.data.images import read_image, write_image
+from jaxvision.data.loader import Batches, load
+from jaxvision.data.validation import ExampleError
+from jaxvision.train import loop
+from jaxvision.train.stages import run
+
+FIELDS = (*tasks.get("instance_segmentation").fields, "semantic", "label")
+
+
+class Altered(Rectangles):
+    """Rectangles of 64 x 64 with two objects each, of which image 2 is altered; ids begin at 100."""
+
+    def __init__(self, **changes):
+        super().__init__(counts=(2,))
+        self.changes = changes
+
+    def __getitem__(self, index):
+        example = super().__getitem__(index)
+        if index == 2:
+            for name, change in self.changes.items():
+                example[name] = change(example.get(name))
+        return example
+
+
+def batches(source, **options):
+    options = {"batch_size": 4, "fields": FIELDS, "canvases": [(64, 64)], "max_boxes": 3, **options}
+    return Batches(source, **options)
+
+
+def row(index, values):
+    """Replaces row `index` of an array."""
+
+    def change(array):
+        array = array.copy()
+        array[index] = values
+        return array
+
+    return change
+
+
+BAD = {
+    "no width": ({"boxes": row(1, [20, 10, 20, 30])}, r"row 1: box \[20.0, 10.0, 20.0, 30.0\] has no width or height"),
+    "inverted": ({"boxes": row(0, [30, 10, 20, 30])}, "row 0: .* boxes are x1 y1 x2 y2 with x1 < x2 and y1 < y2"),
+    "one box (4,)": ({"boxes": lambda b: b[0]}, r"boxes have shape \(4,\); give \(N, 4\)"),
+    "five columns": ({"boxes": lambda b: np.zeros((2, 5))}, r"boxes have shape \(2, 5\)"),
+    "boxes that are no numbers": ({"boxes": lambda b: b.astype(str)}, "boxes is of dtype <U"),
+    "no boxes but None": ({"boxes": lambda b: None}, "boxes is of dtype object"),
+    "NaN": ({"boxes": row(1, [np.nan, 10, 20, 30])}, "row 1: .* holds NaN or infinity"),
+    "infinity": ({"boxes": row(1, [0, 0, np.inf, 30])}, "row 1: .* holds NaN or infinity"),
+    "outside": ({"boxes": row(0, [70, 70, 90, 90])}, "row 0: .* lies outside the image of height 64 and width 64"),
+    "negative": ({"boxes": row(0, [-9, 0, 9, 9])}, "row 0: .* lies outside the image"),
+    "background": ({"classes": row(1, 0)}, "row 1: label 0 is background; objects are 1..3"),
+    "class -1": ({"classes": row(0, -1)}, r"row 0: class -1 with 4 classes"),
+    "class 4 of 4": ({"classes": row(0, 4)}, r"row 0: class 4 with 4 classes .* raise num_classes or correct"),
+    "half a class": ({"classes": lambda c: c + 0.5}, "classes is of dtype float"),
+    "too many classes": ({"classes": lambda c: np.append(c, 1)}, "3 classes for 2 boxes; give one for each box"),
+    "too few classes": ({"classes": lambda c: c[:1]}, "1 classes for 2 boxes"),
+    "too few masks": ({"masks": lambda m: m[:1]}, "1 masks for 2 boxes"),
+    "masks of another size": ({"masks": lambda m: m[:, ::2]}, r"masks have shape \(2, 32, 64\) in an image of 64 x 64"),
+    "masks of 255": ({"masks": lambda m: m * 255}, "masks hold values from 0 to 255; give 0 and 1"),
+    "float to 255": ({"image": lambda i: i.astype(np.float32)}, "float image reaches 255; divide by 255"),
+    "float NaN": ({"image": lambda i: i * np.float32(np.nan)}, "image holds NaN"),
+    "RGBA": ({"image": lambda i: np.concatenate([i, i[..., :1]], -1)}, "expected 3 channels, got 4; convert the image"),
+    "grey": ({"image": lambda i: i[..., 0]}, r"image has shape \(64, 64\)"),
+    "channels first": ({"image": lambda i: i.transpose(2, 0, 1)}, "expected 3 channels, got 64"),
+    "whole numbers that are not uint8": ({"image": lambda i: i.astype(int)}, "image is int64; give uint8"),
+    "another semantic": ({"semantic": lambda s: s[:9]}, r"semantic has shape \(9, 64\)"),
+    "semantic class 4": ({"semantic": row(5, 4)}, r"semantic is 4 at row 5, column 0; classes are 0..3"),
+    "label 9": ({"label": lambda _: 9}, "label is 9"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_is_named_by_image_row_and_remedy(name):
+    changes, message = BAD[name]
+    source = Altered(**changes)
+    assert len(batches(Altered())[0]["image"]) == 4
+    with pytest.raises(ExampleError, match=message) as error:
+        batches(source)[0]
+    assert str(error.value).startswith("image 102 (rectangle_2.png): ")
+    with pytest.raises(ExampleError, match=message):  # the order of training meets it within an epoch
+        list(load(batches(source, seed=0), 0, 4))
+
+
+@pytest.mark.parametrize("name", ["no width", "NaN", "background", "RGBA"])
+def test_is_passed_over_and_counted_if_so_configured(name):
+    batch = batches(Altered(**BAD[name][0]), skip_bad=True)[0]
+    np.testing.assert_array_equal(batch["image_id"], [100, 101, 103, 103])
+    np.testing.assert_array_equal(batch["skipped"], [0, 0, 1, 0])
+
+
+def test_training_stops_before_its_step_is_traced(monkeypatch, tmp_path):
+    def step(*_, **__):
+        raise AssertionError("traced")
+
+    monkeypatch.setattr(loop, "train_step", step)
+    monkeypatch.setattr(loop, "open_source", lambda *_: Altered(semantic=row(5, 4)))
+    config = tiny_config(steps=8)
+    with pytest.raises(ExampleError, match=r"image 102 .*: semantic is 4 at row 5"):
+        run(config, str(tmp_path))
+
+
+# What is fine
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64])
+def test_classes_may_be_of_any_whole_dtype(dtype):
+    expected, batch = batches(Altered())[0], batches(Altered(classes=lambda c: c.astype(dtype)))[0]
+    assert batch["classes"].dtype == np.int32
+    np.testing.assert_array_equal(batch["classes"], expected["classes"])
+
+
+def test_boxes_may_be_whole_numbers_and_stick_out_by_a_pixel():
+    assert batches(Altered(boxes=lambda b: b.astype(int)))[0]["boxes"].dtype == np.float32
+    batch = batches(Altered(boxes=row(0, [-0.6, 3, 20, 64.9])))[0]
+    np.testing.assert_array_equal(batch["boxes"][2, 0], [0, 3, 20, 64])
+
+
+def test_floats_in_0_to_1_are_fine():
+    batch = batches(Altered(), fields=("label",))[0]
+
+    class Floats(Altered):
+        def __getitem__(self, index):
+            example = super().__getitem__(index)
+            return {**example, "image": example["image"].astype(np.float32) / 255}
+
+    floats = batches(Floats(), fields=("label",))[0]
+    assert floats["image"].dtype == np.float32
+    np.testing.assert_allclose(floats["image"] * 255, batch["image"], atol=1e-3)
+
+
+def test_an_empty_source_is_an_error():
+    with pytest.raises(ValueError, match="'rectangles' has no images"):
+        batches(Rectangles(sizes=np.zeros((0, 2), int)))
+
+
+def test_images_without_any_object_train_and_are_scored(monkeypatch, tmp_path):
+    """Nowhere an object: the losses of boxes and masks are 0, that of the class is not, and scores of no truth are nan."""
+    source = Rectangles(counts=(0,))
+    source.class_names = ("background", *"abcdef")  # as many as in tests/test_cli.py: compiled once for both
+    monkeypatch.setattr(loop, "open_source", lambda *_: source)
+    config = tiny_config("mask_rcnn", steps=2, evaluate={"every": 2})
+    scores = run(config, str(tmp_path))["validation"]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "loss/mask" in line]
+    assert len(steps) == 2
+    for line in steps:
+        assert line["loss/rpn_box"] == line["loss/roi_box"] == line["loss/mask"] == 0
+        assert line["loss/roi_class"] > 0 and line["loss/rpn_objectness"] > 0 and np.isfinite(line["norm/gradient"])
+    assert np.isfinite(scores["loss"]) and np.isnan(scores["box/AP"])
+
+
+# From files
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory):
+    return export_coco(Rectangles(counts=(2,)), tmp_path_factory.mktemp("coco"))
+
+
+def altered_json(coco, tmp_path, change):
+    content = json.loads(coco[0].read_text())
+    change(content)
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(content))
+    return path, coco[1]
+
+
+def test_an_annotation_is_named_by_its_id(coco, tmp_path):
+    def flatten(content):
+        content["annotations"][3]["bbox"][2] = 0
+
+    source = CocoSource(*altered_json(coco, tmp_path, flatten))
+    message = r"image 101 \(.*000000000101.png\): row 1 \(annotation 4\): box .* has no width or height"
+    with pytest.raises(ExampleError, match=message):
+        batches(source, fields=FIELDS[:3])[0]
+
+
+def test_a_picture_of_another_size_or_cut_off_is_named(coco, tmp_path):
+    def rename(content):
+        content["images"][1]["file_name"] = "../other.png"
+
+    path, folder = altered_json(coco, tmp_path, rename)
+    write_image(folder.parent / "other.png", np.zeros((60, 64, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"image 101 .*other.png.* is 60 x 64 .* says 64 x 64"):
+        batches(CocoSource(path, folder), fields=FIELDS[:3])[0]
+    whole = (folder / "000000000100.png").read_bytes()
+    assert read_image(folder / "000000000100.png").shape == (64, 64, 3)
+    (folder.parent / "other.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"other\.png: the PNG is cut off"):
+        batches(CocoSource(path, folder), fields=FIELDS[:3])[0]

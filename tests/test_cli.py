@@ -1,0 +1,182 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as rle
+from tiny import tiny_config
+
+from jaxvision import architecture as architectures
+from jaxvision import cli
+from jaxvision.data.images import read_image, write_image
+from jaxvision.train.stages import run
+
+NAMES = ["mask_rcnn", "fcn8s", "resnet"]
+
+
+@pytest.fixture(scope="module")
+def workdirs(prepared, tmp_path_factory):
+    """A run of two steps of each kind of architecture."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in NAMES:
+        data_dir = prepared("single" if name == "resnet" else "shapes")
+        run(tiny_config(name, data_dir, steps=2, evaluate={"every": 2}), str(folder / name))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Pictures of several kinds and sizes: path -> (height, width) as a viewer shows it."""
+    folder, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
+
+    def noise(*shape):
+        return rng.integers(0, 256, shape).astype(np.uint8)
+
+    write_image(folder / "photo.jpg", noise(70, 100, 3))
+    write_image(folder / "drawing.png", noise(64, 64, 3))
+    cv2.imwrite(str(folder / "grey.png"), noise(40, 50))
+    cv2.imwrite(str(folder / "alpha.png"), noise(128, 40, 4))
+    jpeg = (folder / "photo.jpg").read_bytes()
+    exif = (
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06" + b"\0" * 6
+    )  # orientation 6: turned by a quarter
+    (folder / "turned.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:])
+    sizes = {"photo.jpg": (70, 100), "drawing.png": (64, 64), "grey.png": (40, 50), "alpha.png": (128, 40)}
+    return {str(folder / name): size for name, size in {**sizes, "turned.jpg": (100, 70)}.items()}
+
+
+def message(*arguments) -> str:
+    """What a command that fails says: one line, at exit status 1."""
+    with pytest.raises(SystemExit) as error:
+        cli.main([str(argument) for argument in arguments])
+    assert isinstance(error.value.code, str) and "\n" not in error.value.code  # printed by Python, with status 1
+    return error.value.code
+
+
+def test_models_are_listed(capsys):
+    cli.main(["models"])
+    assert capsys.readouterr().out.split() == architectures.names()
+
+
+# evaluate
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evaluate_gives_the_runs_own_scores(workdirs, name, tmp_path, capsys):
+    expected = json.loads((workdirs / name / "evaluation.json").read_text())["validation"]
+    cli.main(["evaluate", "--workdir", str(workdirs / name), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    scores = json.loads((tmp_path / "out" / "evaluation.json").read_text())["validation"]
+    assert scores.keys() == expected.keys()
+    np.testing.assert_allclose(list(scores.values()), list(expected.values()), rtol=1e-5)
+    assert "validation" in printed and "loss" in printed and f"{scores['loss']:.4f}" in printed
+    assert (tmp_path / "out" / "predictions.json").exists() == (name == "mask_rcnn")
+    if name == "mask_rcnn":
+        rows = json.loads((tmp_path / "out" / "predictions.json").read_text())
+        for row in rows:
+            assert row.keys() == {"image_id", "category_id", "score", "bbox", "segmentation"}
+
+
+def test_evaluate_scores_another_split(workdirs, tmp_path, capsys):
+    for split in ("train", "test"):
+        cli.main(["evaluate", "--workdir", str(workdirs / "resnet"), "--split", split, "--out", str(tmp_path)])
+        assert 0 <= json.loads((tmp_path / "evaluation.json").read_text())[split]["top1"] <= 1
+
+
+# predict
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_predict_draws_and_lists_what_it_sees(workdirs, files, name, tmp_path, capsys):
+    out = tmp_path / "out"
+    cli.main(["predict", "--workdir", str(workdirs / name), "--out", str(out), "--threshold", "0.1", *files])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(files)
+    rows = json.loads((out / "predictions.json").read_text())
+    for path, (height, width), line in zip(files, files.values(), lines):
+        picture = out / (os.path.splitext(os.path.basename(path))[0] + ".png")
+        assert line.startswith(f"{path} -> {picture}: ")
+        drawn = read_image(picture)
+        assert drawn.shape[0] >= height and drawn.shape[1] >= width
+        for row in (row for row in rows if row["file_name"] == path):
+            if name == "mask_rcnn":
+                x, y, w, h = row["bbox"]
+                assert 0 <= x < x + w <= width + 1e-3 and 0 <= y < y + h <= height + 1e-3
+                assert rle.decode(row["segmentation"]).shape == (height, width)
+                assert row["score"] >= 0.1 and row["class_name"] != "background" and row["category_id"] > 0
+            elif name == "resnet":
+                assert row["class_name"] != "background" and 0 <= row["score"] <= 1
+            else:
+                assert sum(row["share_of_pixels"].values()) == pytest.approx(1)
+    seen = {row["file_name"] for row in rows}
+    assert seen == set(files) if name != "mask_rcnn" else seen and seen <= set(files)
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other(workdirs, tmp_path):
+    paths = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        paths.append(str(tmp_path / folder / "x.png"))
+        write_image(paths[-1], np.full((64, 64, 3), 10 * len(folder), np.uint8))
+    cli.main(["predict", "--workdir", str(workdirs / "resnet"), "--out", str(tmp_path / "out"), *paths])
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_no_run_there(command, tmp_path):
+    rest = [tmp_path / "a.png", "--out", tmp_path / "out"] if command == "predict" else []
+    assert "holds no run: there is no config.json" in message(command, "--workdir", tmp_path / "nowhere", *rest)
+
+
+def test_a_missing_image(workdirs, tmp_path):
+    text = message("predict", "--workdir", workdirs / "resnet", "--out", tmp_path / "out", tmp_path / "missing.png")
+    assert "missing.png: cannot be read (No such file or directory)" in text
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_truncated_image(workdirs, files, tmp_path, suffix):
+    whole = next(path for path in files if path.endswith(suffix))
+    path = tmp_path / f"cut{suffix}"
+    with open(whole, "rb") as file:
+        path.write_bytes(file.read()[:-400])
+    text = message("predict", "--workdir", workdirs / "resnet", "--out", tmp_path / "out", path)
+    assert f"cut{suffix}: the {'JPEG' if suffix == '.jpg' else 'PNG'} is cut off" in text
+
+
+def test_an_unknown_source_and_split(workdirs):
+    text = message("evaluate", "--workdir", workdirs / "resnet", "--source", "imagenet")
+    assert "There is no source 'imagenet'. Known: scenes/shapes" in text
+    text = message("evaluate", "--workdir", workdirs / "resnet", "--source", "coco:/nowhere/a.json:/nowhere")
+    assert "no annotations at /nowhere/a.json" in text
+
+
+def test_a_damaged_checkpoint(workdirs, tmp_path, files):
+    shutil.copytree(workdirs / "resnet", tmp_path / "run")
+    damaged = 0
+    for folder, _, names in os.walk(tmp_path / "run" / "checkpoints" / "2" / "state"):
+        for name in names:
+            with open(os.path.join(folder, name), "wb") as file:
+                file.write(b"damaged")
+            damaged += 1
+    assert damaged
+    for arguments in (["evaluate"], ["predict", next(iter(files)), "--out", tmp_path / "out"]):
+        text = message(*arguments, "--workdir", tmp_path / "run")
+        assert f"The checkpoint {tmp_path / 'run' / 'checkpoints' / '2'} cannot be read" in text
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "2")
+    assert "There is no finished checkpoint in" in message("evaluate", "--workdir", tmp_path / "run")
+
+
+def test_the_exit_status_of_an_error_is_1(tmp_path):
+    command = [sys.executable, "-c", "from jaxvision.cli import main; main()", "evaluate", "--workdir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and "holds no run" in done.stderr
+    done = subprocess.run(command[:4], capture_output=True, text=True)
+    assert done.returncode == 2 and "--workdir" in done.stderr
