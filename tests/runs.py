@@ -9,11 +9,14 @@ import orbax.checkpoint as ocp
 
 
 def last_state(directory):
-    """(step, the whole state of the latest checkpoint as nested dicts)."""
-    folder = os.path.join(directory, "checkpoints")
+    """(step, the whole state of the latest checkpoint as nested dicts of numpy arrays)."""
+    folder = os.path.join(os.path.abspath(directory), "checkpoints")
     step = max(int(name) for name in os.listdir(folder) if name.isdigit())
-    with ocp.StandardCheckpointer() as checkpointer:
-        return step, checkpointer.restore(os.path.join(os.path.abspath(folder), str(step), "state"))
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        path = os.path.join(folder, str(step), "state")
+        tree = checkpointer.metadata(path).item_metadata.tree
+        whole = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return step, checkpointer.restore(path, restore_args=whole)
 
 
 def assert_same_state(a, b, tolerance=0.0):

@@ -5,7 +5,11 @@ the prefetch and the number of hosts may change between runs without changing a 
 """
 
 import functools
+import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 import grain.python as grain
@@ -156,10 +160,21 @@ def load(
             flags.FLAGS.mark_as_parsed()  # grain's processes ask for it, also where nobody runs an absl app
         # More processes than batches would wait for nothing.
         count = min(workers, max(1, stop - start))
-        iterator = iterator.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=count, per_worker_buffer_size=prefetch)
-        )
+        options = grain.MultiprocessingOptions(num_workers=count, per_worker_buffer_size=prefetch)
+        iterator = iterator.mp_prefetch(options, worker_init_fn=_follow_parent)
     yield from iterator
+
+
+def _follow_parent(_index: int, _count: int) -> None:
+    """A worker leaves signals to its parent, which ends it, and does not outlive a parent that was killed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+    def follow():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 class _Window:

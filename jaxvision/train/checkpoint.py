@@ -3,6 +3,7 @@
 import os
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
@@ -89,9 +90,14 @@ class Checkpoints:
             raise self._damaged(step, error) from error
 
     def restore_variables(self, step: int) -> dict:
-        """{"params": ..., and the other collections} as numpy, averaged parameters where the run kept them."""
+        """{"params": ..., and the other collections} as numpy, averaged parameters where the run kept them.
+
+        However many devices there were: the arrays come whole to this host.
+        """
         try:
-            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore())).state
+            saved = self._manager.item_metadata(step).state.tree
+            abstract = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), saved)
+            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))).state
         except Exception as error:
             raise self._damaged(step, error) from error
         averaged = _find(state["opt_state"], "averaged")

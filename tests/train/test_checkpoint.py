@@ -93,6 +93,7 @@ def test_averaged_parameters_are_what_others_get(tmp_path):
     variables = load_variables(str(tmp_path))
     assert variables["params"]["conv"]["kernel"][0, 0] == 5.0 == state.variables()["params"]["conv"]["kernel"][0, 0]
     assert variables["batch_stats"]["norm"]["mean"][0] == 2.0
+    assert {type(leaf) for leaf in jax.tree.leaves(variables)} == {np.ndarray}
 
 
 def test_another_model_is_named_by_its_parameters(tmp_path):
