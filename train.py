@@ -11,7 +11,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from jaxvision.config import unknown_override
+from jaxvision import config as configs
 from jaxvision.train.memory import keep_memory
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="the recipe, a file of configs/")
@@ -24,20 +24,22 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def parse(arguments: list[str]) -> list[str]:
-    """absl's own parsing, with an error of one line for a config key that does not exist."""
+    """absl's own parsing, but keys of architecture, losses and transforms need not stand in the recipe, and a key that no
+    config has is an error of one line."""
+    sys.argv, opened = configs.split_arguments(arguments)  # config_flags reads sys.argv too
     try:
-        return flags.FLAGS(arguments)
+        rest = flags.FLAGS(sys.argv)
     except (AttributeError, KeyError) as error:
-        sys.argv = [a for a in arguments if not a.startswith(("--config.", "-config."))]  # config_flags reads it too
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS(sys.argv)
-        sys.exit(unknown_override(arguments, _CONFIG.value) or f"{type(error).__name__}: {error}")
+        sys.exit(configs.unknown_override(arguments) or f"{type(error).__name__}: {error}")
     except flags.Error as error:
         sys.exit(f"{error}\n{__doc__}")
+    for key, value in opened:
+        configs.set_open(_CONFIG.value, key, value)
+    return rest
 
 
 def main(_):
-    logging.set_verbosity(logging.WARNING)  # orbax and grain tell of every file they touch
+    logging.set_verbosity(logging.ERROR)  # orbax and grain tell of every file they touch
     keep_memory()
     import jax
 

@@ -10,7 +10,7 @@ from jaxvision import config as configs
 
 def get_config():
     config = configs.default()
-    config.steps = 1800
+    config.steps = 2800
     config.batch_size = 8
     config.architecture = dict(
         name="mask_rcnn",
@@ -21,20 +21,22 @@ def get_config():
         stem_width=24,
         norm="batch",
         fpn=64,
+        fpn_norm="batch",
+        head_norm="group",
         anchor_sizes=((16, 23), (32, 45), (64, 90)),
         rpn_samples=128,
-        pre_nms=(100, 100),
-        post_nms=(48, 48),
+        pre_nms=(200, 200),
+        post_nms=(64, 64),
         roi_levels=("p2",),
         samples=32,
         positive_fraction=0.5,
-        max_positives=8,
+        max_positives=6,
         sampling_ratio=2,
         mask_sampling_ratio=2,
         roi_impl="einsum",
         box_features=256,
         box_fcs=1,
-        mask_convs=(48, 48),
+        mask_convs=(32, 32),
         class_agnostic=True,
         detections=20,
         candidates=128,
@@ -42,14 +44,14 @@ def get_config():
     config.data.source = "scenes/shapes"
     config.data.canvas = (128, 128)
     config.data.max_boxes = 8
-    config.data.transforms = dict(flip={}, quarter_turn={}, permute_channels={})
+    config.data.transforms = dict(flip={}, quarter_turn={})
     config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 2e-3
+    config.optimizer.learning_rate = 3e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 100
     config.optimizer.weight_decay = 0.01
     config.optimizer.clip = 5.0
     config.optimizer.ema = 0.998
-    config.evaluate.every = 900
-    config.checkpoint.every = 300
+    config.evaluate.every = 1400
+    config.checkpoint.every = 700
     return config

@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     command.set_defaults(run=_models)
 
     options = parser.parse_args(arguments)
-    logging.set_verbosity(logging.WARNING)  # orbax tells of every file it touches
+    logging.set_verbosity(logging.ERROR)  # orbax tells of every file it touches
     keep_memory()
     try:
         options.run(options)
@@ -68,12 +68,12 @@ def _evaluate(options) -> None:
     from jaxvision import tasks
     from jaxvision.train import sharding
     from jaxvision.train.evaluate import evaluate, make_eval_step
-    from jaxvision.train.logging import table
+    from jaxvision.train.logging import table, write_json
     from jaxvision.train.loop import make_batches
 
     config, architecture, variables, _ = load_run(options.workdir)
     if options.source:
-        config.data.source, config.data[options.split] = options.source, ""
+        config.data.source, config.data[options.split], config.data.dir = options.source, "", ""
     if options.split == "test" and not config.data.test and not options.source:
         config.data.test = "test"
     batches = make_batches(config, options.split, tasks.get(architecture.task), train=False)
@@ -84,14 +84,15 @@ def _evaluate(options) -> None:
     if options.out:
         os.makedirs(options.out, exist_ok=True)
         if hasattr(evaluator, "results"):
-            _write(os.path.join(options.out, "predictions.json"), evaluator.results())
-        _write(os.path.join(options.out, "evaluation.json"), {options.split: scores})
+            write_json(os.path.join(options.out, "predictions.json"), evaluator.results())
+        write_json(os.path.join(options.out, "evaluation.json"), {options.split: scores})
 
 
 def _predict(options) -> None:
     from jaxvision import tasks
     from jaxvision.data.images import read_image, write_image
     from jaxvision.predictor import Predictor
+    from jaxvision.train.logging import write_json
 
     config, architecture, variables, class_names = load_run(options.workdir)
     task = tasks.get(architecture.task)
@@ -111,7 +112,7 @@ def _predict(options) -> None:
         rows = task.records(path, result, class_names)
         records += rows
         print(f"{path} -> {picture}: {_summary(rows)}")
-    _write(os.path.join(options.out, "predictions.json"), records)
+    write_json(os.path.join(options.out, "predictions.json"), records)
 
 
 def _summary(rows: list[dict]) -> str:
@@ -123,8 +124,3 @@ def _summary(rows: list[dict]) -> str:
 def _models(_) -> None:
     for name in architectures.names():
         print(name)
-
-
-def _write(path: str, value) -> None:
-    with open(path, "w") as file:
-        json.dump(value, file)

@@ -1,5 +1,7 @@
 """The keys that every config has, with their defaults. `docs/config.md` explains them one by one."""
 
+import ast
+import contextlib
 import difflib
 import json
 import re
@@ -93,23 +95,38 @@ def check(config: ml_collections.ConfigDict) -> None:
     canvases(config)
 
 
-def unknown_override(arguments: list[str], config: ml_collections.ConfigDict) -> str | None:
-    """What is wrong with the first `--config.KEY=VALUE` whose key the config does not have, or None."""
-    keys = _leaves(config)
-    nested = {".".join(key.split(".")[:n]) for key in keys for n in range(1, key.count(".") + 1)}
-    for path in OPEN:
-        inner = config
-        for part in path.split("."):
-            inner = inner[part]
-        keys |= {f"{path}.{key}": value for key, value in inner.items()}
+def split_arguments(arguments: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """(the command line without `--config.KEY=VALUE` of open keys, those keys and values), for `set_open`."""
+    pattern = re.compile(rf"--?config\.((?:{'|'.join(map(re.escape, OPEN))})\..+?)=(.*)", re.DOTALL)
+    matches = [pattern.fullmatch(argument) for argument in arguments]
+    plain = [argument for argument, match in zip(arguments, matches) if not match]
+    return plain, [(match[1], match[2]) for match in matches if match]
+
+
+def set_open(config: ml_collections.ConfigDict, key: str, value: str) -> None:
+    """Sets a key that a recipe may or may not have: `architecture.fpn`, `losses.mask`, `data.transforms.flip.probability`.
+
+    The value is a Python literal, else a string. Whether it means anything is found where it is used.
+    """
+    *path, name = key.split(".")
+    with contextlib.suppress(ValueError, SyntaxError):
+        value = ast.literal_eval(value)
+    with config.unlocked():
+        for part in path:
+            if part not in config:
+                config[part] = {}
+            config = config[part]
+    with config.unlocked():
+        config[name] = value
+
+
+def unknown_override(arguments: list[str]) -> str | None:
+    """What is wrong with the first `--config.KEY=VALUE` whose key no config has, or None."""
+    keys = _leaves(default())
+    sections = {key.rpartition(".")[0] for key in keys}
     for argument in arguments:
         match = re.match(r"--?config\.([^=]+)", argument)
-        if (
-            match
-            and match[1] not in keys
-            and match[1] not in nested
-            and not match[1].startswith(tuple(f"{o}." for o in OPEN[1:]))
-        ):
+        if match and match[1] not in keys and match[1] not in sections:
             near = difflib.get_close_matches(match[1], keys, n=1, cutoff=0.0)[0]
             return f'Unknown config key "{match[1]}" in {argument}; did you mean "{near}"?'
     return None

@@ -8,30 +8,38 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxvision.layers.conv import Conv
+from jaxvision.layers.norm import Norm
 from jaxvision.ops.resize import resize
 
 
 class FPN(nn.Module):
     """Maps {"c2": ..., "c5": ...} to {"p2", ..., "p5", "p6"}, `features` channels each, float32.
 
-    1x1 laterals, a top-down path that takes the nearest cell, and 3x3 convolutions without non-linearity. The last level
-    is every second cell of the one before it, at twice its stride.
+    1x1 laterals, a top-down path that takes the nearest cell, and 3x3 convolutions without non-linearity, each followed by
+    `norm`. The last level is every second cell of the one before it, at twice its stride.
     """
 
     levels: Sequence[str] = ("c2", "c3", "c4", "c5")
     features: int = 256
+    norm: str = "none"
+    axis: str | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, maps: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def __call__(self, maps: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
         init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+
+        def conv(x, kernel, name):
+            bias = self.norm == "none"
+            x = Conv(self.features, kernel, bias=bias, kernel_init=init, dtype=self.dtype, name=name)(x)
+            return Norm(self.norm, axis=self.axis, dtype=self.dtype, name=f"{name}_norm")(x, train)
+
         pyramid, above = {}, None
         for level in reversed(self.levels):
-            x = Conv(self.features, 1, kernel_init=init, dtype=self.dtype, name=f"lateral_{level}")(maps[level])
+            x = conv(maps[level], 1, f"lateral_{level}")
             above = x if above is None else x + resize(above, x.shape[1:3], "nearest")
             name = f"p{level[1:]}"
-            output = Conv(self.features, 3, kernel_init=init, dtype=self.dtype, name=f"output_{level}")(above)
-            pyramid[name] = self.perturb(name, output.astype(jnp.float32))
+            pyramid[name] = self.perturb(name, conv(above, 3, f"output_{level}").astype(jnp.float32))
         highest = int(self.levels[-1][1:])
         pyramid[f"p{highest + 1}"] = pyramid[f"p{highest}"][:, ::2, ::2]
         return dict(sorted(pyramid.items()))

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Mapping
 
 import tqdm
 
@@ -81,6 +82,20 @@ class Progress:
             self._bar.close()
 
 
+def write_json(path: str, value) -> None:
+    """Numbers that are not finite are written as null, which JSON can say."""
+
+    def clean(value):
+        if isinstance(value, Mapping):
+            return {key: clean(v) for key, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(v) for v in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    with open(path, "w") as file:
+        json.dump(clean(value), file, indent=1)
+
+
 def say(text: str) -> None:
     """A line for the person at the terminal, from one host and not through a progress bar."""
     import jax
@@ -97,6 +112,6 @@ def table(scores: dict[str, dict[str, float]]) -> str:
     width = max(map(len, names), default=6)
     lines = [" " * width + "".join(f"{split:>12}" for split in splits)]
     for name in names:
-        values = (scores[split].get(name, math.nan) for split in splits)
-        lines += [f"{name:<{width}}" + "".join(f"{value:>12.4f}" for value in values)]
+        values = (scores[split].get(name) for split in splits)
+        lines += [f"{name:<{width}}" + "".join(f"{math.nan if value is None else value:>12.4f}" for value in values)]
     return "\n".join(lines)

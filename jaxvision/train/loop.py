@@ -6,7 +6,6 @@ and the randomness of step t depend on t alone, an interrupted run ends where an
 
 import functools
 import importlib.metadata
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from jaxvision.train import sharding
 from jaxvision.train.checkpoint import Checkpoints, score
 from jaxvision.train.evaluate import evaluate, make_eval_step
 from jaxvision.train.init import initialize
-from jaxvision.train.logging import MetricsWriter, Progress, say, table
+from jaxvision.train.logging import MetricsWriter, Progress, say, table, write_json
 from jaxvision.train.optimizer import make_optimizer
 from jaxvision.train.signals import Interrupted, Signals
 from jaxvision.train.state import TrainState
@@ -257,8 +256,7 @@ class Run:
 
     def _write_json(self, name: str, value) -> None:
         if self.chief:
-            with open(os.path.join(self.directory, name), "w") as file:
-                json.dump(value, file, indent=1)
+            write_json(os.path.join(self.directory, name), value)
 
 
 def prepare_directory(directory: str) -> None:

@@ -21,7 +21,7 @@ from jaxvision import tasks
 from jaxvision.data.sources import open_source
 from jaxvision.train.checkpoint import Checkpoints
 from jaxvision.train.init import initialize
-from jaxvision.train.logging import say
+from jaxvision.train.logging import say, write_json
 from jaxvision.train.loop import build_architecture, fit, prepare_directory
 from jaxvision.train.state import TrainState
 
@@ -39,7 +39,7 @@ def run(config, directory: str) -> dict[str, dict[str, float]]:
         raise ValueError(f"Every stage needs a name of its own, got {names}.")
     prepare_directory(directory)
     if jax.process_index() == 0:
-        _write(os.path.join(directory, "config.json"), config.to_dict())
+        write_json(os.path.join(directory, "config.json"), config.to_dict())
     directories, scores = {}, {}
     for stage in config.stages:
         name = stage["name"]
@@ -57,9 +57,9 @@ def run(config, directory: str) -> dict[str, dict[str, float]]:
         else:
             scores = fit(stage_config, directories[name], directories)
         if jax.process_index() == 0:
-            _write(marker, scores)
+            write_json(marker, scores)
     if jax.process_index() == 0:
-        _write(os.path.join(directory, "evaluation.json"), scores)
+        write_json(os.path.join(directory, "evaluation.json"), scores)
     return scores
 
 
@@ -82,13 +82,8 @@ def _fit_on_host(function: str, config, directory: str, directories: dict[str, s
     checkpoints.save(state, {"config": config.to_dict(), "class_names": list(class_names)})
     checkpoints.wait()
     checkpoints.close()
-    _write(os.path.join(directory, "config.json"), config.to_dict())
+    write_json(os.path.join(directory, "config.json"), config.to_dict())
     return {}
-
-
-def _write(path: str, value) -> None:
-    with open(path, "w") as file:
-        json.dump(value, file, indent=1)
 
 
 def run_directory(directory: str) -> str:

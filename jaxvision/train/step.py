@@ -12,13 +12,20 @@ import jax.numpy as jnp
 import optax
 
 from jaxvision.architecture import Architecture
+from jaxvision.suggest import suggest
 from jaxvision.train.state import TrainState
 
 
 def weigh(
     terms: Mapping[str, tuple[jax.Array, jax.Array]], weights: Mapping[str, float]
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Loss terms {name: (sum, count)} to (their weighted total, each one's mean)."""
+    """Loss terms {name: (sum, count)} to (their weighted total, each one's mean).
+
+    Raises ValueError for a weight of a loss that does not exist.
+    """
+    unknown = [name for name in weights if name not in terms]
+    if unknown:
+        raise ValueError(f"There is no loss {unknown[0]!r} to weigh; {suggest(unknown[0], terms)}")
     means = {name: total / jnp.maximum(count, 1) for name, (total, count) in terms.items()}
     return sum(weights.get(name, 1.0) * mean for name, mean in means.items()), means
 

@@ -22,7 +22,15 @@ def sources(scenes_dir, tmp_path_factory):
 def test_the_same_batches(sources, seed):
     transforms = {"flip": {}, "quarter_turn": {}, "color_jitter": {}}
     one, other = (
-        Batches(source, batch_size=4, fields=FIELDS, canvases=[(96, 128)], seed=seed, transforms_config=transforms, max_boxes=6)
+        Batches(
+            source,
+            batch_size=4,
+            fields=FIELDS,
+            canvases=[(96, 128)],
+            seed=seed,
+            transforms_config=transforms,
+            max_boxes=6,
+        )
         for source in sources
     )
     for t in range(4):

@@ -56,7 +56,7 @@ class MaskRCNN(nn.Module):
         image_size = batch["image_size"]
         x = normalize(batch["image"], image_size, IMAGENET_MEAN, IMAGENET_STD)
         maps = self.trunk(x, train)
-        pyramid = self.fpn(maps)
+        pyramid = self.fpn(maps, train)
         rpn_maps = list(pyramid.values())[: len(self.rpn.sizes)]
         outputs = self.rpn(rpn_maps, image_size, x.shape[1:3], train)
         roi_maps = [pyramid[level] for level in self.roi_levels]
@@ -125,6 +125,8 @@ def mask_rcnn(
     stem_width: int = 64,
     norm: str = "frozen",
     fpn: int = 256,
+    fpn_norm: str = "none",
+    head_norm: str = "none",
     anchor_sizes: Sequence[Sequence[float]] = ((32,), (64,), (128,), (256,), (512,)),
     anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
     rpn_samples: int = 256,
@@ -139,6 +141,7 @@ def mask_rcnn(
     mask_sampling_ratio: int = 2,
     aligned: bool = True,
     roi_impl: str = "gather",
+    box_convs: Sequence[int] = (),
     box_features: int = 1024,
     box_fcs: int = 2,
     mask_convs: Sequence[int] = (256, 256, 256, 256),
@@ -156,6 +159,7 @@ def mask_rcnn(
     """Mask R-CNN; the defaults are those of the paper's R50-FPN in torchvision's form.
 
     backbone: "resnet18_fpn" ... "resnet152_fpn"; `block`, `depths`, `widths`, `stem` override parts of it.
+    norm, fpn_norm, head_norm: of the trunk, the pyramid, and the heads' convolutions; see `Norm`.
     anchor_sizes: one tuple a level, p2 first; p6 is the level above p5. Proposals come from these levels.
     pre_nms, post_nms: (training, otherwise).
     """
@@ -172,7 +176,7 @@ def mask_rcnn(
         )
     model = MaskRCNN(
         trunk=trunk(name, axis=axis, remat=remat, dtype=dtype, **options),
-        fpn=FPN(features=fpn, dtype=dtype),
+        fpn=FPN(features=fpn, norm=fpn_norm, axis=axis, dtype=dtype),
         rpn=RPN(
             tuple(map(tuple, anchor_sizes)),
             tuple(anchor_ratios),
@@ -183,8 +187,8 @@ def mask_rcnn(
         ),
         pooler=Pooler(strides, sampling_ratio, aligned, roi_impl, canonical_size),
         mask_pooler=Pooler(strides, mask_sampling_ratio, aligned, roi_impl, canonical_size),
-        box_head=BoxHead(num_classes, box_features, fcs=box_fcs, class_agnostic=class_agnostic),
-        mask_head=MaskHead(num_classes, tuple(mask_convs), class_agnostic=class_agnostic),
+        box_head=BoxHead(num_classes, box_features, tuple(box_convs), box_fcs, head_norm, axis, class_agnostic),
+        mask_head=MaskHead(num_classes, tuple(mask_convs), head_norm, axis, class_agnostic),
         roi_levels=tuple(roi_levels),
         samples=samples,
         positive_fraction=positive_fraction,
