@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from jaxvision.architecture import Architecture as Architecture
     from jaxvision.architecture import create as create
     from jaxvision.predictor import Predictor as Predictor
+    from jaxvision.runs import load_run as load_run
 
 __version__ = "0.1.0"
 
 _FACE = {
     "Architecture": "jaxvision.architecture",
     "create": "jaxvision.architecture",
+    "load_run": "jaxvision.runs",
     "Predictor": "jaxvision.predictor",
 }
 __all__ = sorted(_FACE)

@@ -1,7 +1,6 @@
 """jaxvision evaluate | predict | models: what one does with a trained run."""
 
 import argparse
-import json
 import os
 import sys
 
@@ -43,29 +42,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{type(error).__name__}: {error}")
 
 
-def load_run(directory: str):
-    """(config, architecture, variables, class names) of a run's best checkpoint.
-
-    Raises FileNotFoundError where there is no run, CheckpointError where its checkpoint cannot be read.
-    """
-    from jaxvision.train.init import best_checkpoint
-    from jaxvision.train.stages import run_directory
-
-    checkpoints, step = best_checkpoint(run_directory(directory))
-    meta = checkpoints.meta(step)
-    config = configs.loads(json.dumps(meta["config"]))
-    options = config.architecture.to_dict()
-    name, names = options.pop("name"), tuple(meta["class_names"])
-    options.setdefault("num_classes", len(names))
-    if config.precision != "float32":
-        options["dtype"] = config.precision
-    return config, architectures.create(name, **options), checkpoints.restore_variables(step), names
-
-
 def _evaluate(options) -> None:
     import jax
 
     from jaxvision import tasks
+    from jaxvision.runs import load_run
     from jaxvision.train import sharding
     from jaxvision.train.evaluate import evaluate, make_eval_step
     from jaxvision.train.logging import table, write_json
@@ -92,6 +73,7 @@ def _predict(options) -> None:
     from jaxvision import tasks
     from jaxvision.data.images import read_image, write_image
     from jaxvision.predictor import Predictor
+    from jaxvision.runs import load_run
     from jaxvision.train.logging import write_json
 
     config, architecture, variables, class_names = load_run(options.workdir)

@@ -18,7 +18,7 @@ from absl import flags
 
 from jaxvision.data import collate, transforms, validation
 from jaxvision.data.images import ImageError
-from jaxvision.data.sources import Source
+from jaxvision.data.sources import Source, label_names
 
 Canvas = tuple[int, int]
 
@@ -139,7 +139,8 @@ class Batches:
         for skipped in range(len(self.source) if self.skip_bad else 1):
             try:
                 example = self.source[(index + skipped) % len(self.source)]
-                return validation.validate(example, len(self.source.class_names)), skipped
+                classes, labels = len(self.source.class_names), len(label_names(self.source))
+                return validation.validate(example, classes, num_labels=labels), skipped
             except (ImageError, validation.ExampleError) as error:
                 if not self.skip_bad:
                     raise

@@ -54,6 +54,12 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
     )
 
 
+def label_names(source: Source) -> tuple[str, ...]:
+    """The names of image-level classes: a classifier has no background."""
+    names = tuple(source.class_names)
+    return names[1:] if names[0] == "background" else names
+
+
 def rows_by_id(source: Source) -> dict[int, int]:
     """The index of each image by its id; read from the annotations where the source does not list `image_ids`."""
     ids = getattr(source, "image_ids", None)

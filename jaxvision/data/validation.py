@@ -15,7 +15,7 @@ class ExampleError(ValueError):
     """An example that must not be trained on; the message names the image, the row and the remedy."""
 
 
-def validate(example, num_classes: int, *, num_semantic_classes: int | None = None, where: str = ""):
+def validate(example, num_classes: int, *, num_semantic_classes: int | None = None, num_labels: int | None = None, where: str = ""):
     """Checks an example at its own resolution and returns it with the canonical dtypes, as a new dict.
 
     Raises ExampleError for: an image that is not (H, W, 3), is empty, not finite, or float with 0..255 values (a float
@@ -24,7 +24,7 @@ def validate(example, num_classes: int, *, num_semantic_classes: int | None = No
     1..num_classes-1; other object fields that have not N rows; masks not 0/1 or of another size than the image;
     keypoints not (N, K, 3), not finite, or of a visibility other than 0, 1, 2; a semantic map of another size or with
     values that are neither below num_semantic_classes (default num_classes) nor 255; a label outside
-    0..num_classes-1. No objects at all is fine. `where` begins the message; default the image's id and file.
+    0..num_labels-1 (default num_classes). No objects at all is fine. `where` begins the message; default the image's id and file.
     """
     check = _Checker(example, where)
     example = dict(example)
@@ -36,9 +36,9 @@ def validate(example, num_classes: int, *, num_semantic_classes: int | None = No
         count = num_classes if num_semantic_classes is None else num_semantic_classes
         example["semantic"] = check.semantic(size, count)
     if "label" in example:
-        label = example["label"]
-        if int(label) != label or not 0 <= label < num_classes:
-            check.fail(f"label is {label}, expected a whole number in 0..{num_classes - 1}", "correct the label")
+        label, count = example["label"], num_classes if num_labels is None else num_labels
+        if int(label) != label or not 0 <= label < count:
+            check.fail(f"label is {label}, expected a whole number in 0..{count - 1}", "correct the label")
     return example
 
 

@@ -2,16 +2,10 @@
 
 import numpy as np
 
-from jaxvision.data.sources import rows_by_id
+from jaxvision.data.sources import label_names, rows_by_id
 from jaxvision.metrics.classification import TopK
 from jaxvision.tasks import Task
 from jaxvision.visualize.classification import draw_classification
-
-
-def class_names(source) -> tuple[str, ...]:
-    """A classifier has no background."""
-    names = tuple(source.class_names)
-    return names[1:] if names[0] == "background" else names
 
 
 class ClassificationEvaluator:
@@ -19,7 +13,7 @@ class ClassificationEvaluator:
 
     def __init__(self, source):
         self.source, self.rows = source, rows_by_id(source)
-        self.top = TopK((1, 5) if len(class_names(source)) > 5 else (1,))
+        self.top = TopK((1, 5) if len(label_names(source)) > 5 else (1,))
 
     def update(self, image_id, result):
         label = self.source.annotations(self.rows[int(image_id)])["label"]
@@ -55,7 +49,7 @@ CLASSIFICATION = Task(
     name="classification",
     fields=("label",),
     metric="top1",
-    class_names=class_names,
+    class_names=label_names,
     result=lambda prediction, image_size, original_size: {"probabilities": prediction["probabilities"]},
     truth=_truth,
     evaluator=ClassificationEvaluator,

@@ -198,3 +198,16 @@ def test_worker_processes_end_with_the_iterator():
     while workers_below() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not workers_below()
+
+
+def test_a_label_beyond_those_of_a_source_with_a_background():
+    class Labelled(list):
+        name, class_names, flip_pairs, sizes = "labelled", ("background", "cat", "dog"), (), None
+
+    def batches(label):
+        example = {"image": np.zeros((8, 8, 3), np.uint8), "image_id": 5, "label": label}
+        return Batches(Labelled([example]), batch_size=1, fields=("label",), canvases=[(8, 8)])
+
+    assert batches(1)[0]["label"] == 1
+    with pytest.raises(ExampleError, match="label is 2, expected a whole number in 0..1"):
+        batches(2)[0]
