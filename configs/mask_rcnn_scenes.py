@@ -2,7 +2,7 @@
 
 python train.py --config=configs/mask_rcnn_scenes.py --workdir=runs/mask_rcnn_scenes
 
-reaches: (not measured yet)
+reaches: box/AP 0.64 mask/AP 0.54 validation and test seed 0 720 s
 """
 
 from configs import quickstart
@@ -10,7 +10,7 @@ from configs import quickstart
 
 def get_config():
     config = quickstart.get_config()
-    config.steps = 3600
+    config.steps = 4400
     config.architecture.update(
         roi_levels=("p2", "p3", "p4"),
         canonical_size=96,
@@ -18,5 +18,5 @@ def get_config():
         mask_convs=(48, 48, 48),
     )
     config.data.test = "test"
-    config.evaluate.every = 1800
+    config.evaluate.every = 2200
     return config

@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C: finish the step, save, and say so."""
 
+import os
 import signal
 import threading
 
@@ -14,15 +15,15 @@ class Interrupted(SystemExit):
 class Signals:
     """Within `with`, SIGTERM and SIGINT are remembered instead of obeyed; a second SIGINT is obeyed.
 
-    JAX's own preemption point is silent where jax.distributed does not run; there the flag is this process's own, elsewhere
-    all hosts agree on the step.
+    One process keeps a flag of its own. Several must agree on the step they stop after, which is done by JAX's preemption
+    service: it listens to SIGTERM itself, and is told of a SIGINT as if it were one.
     """
 
     def __enter__(self) -> "Signals":
         self.number = 0
         self._old = {}
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGINT,) if jax.process_count() > 1 else (signal.SIGINT, signal.SIGTERM):
                 self._old[number] = signal.signal(number, self._remember)
         return self
 
@@ -34,6 +35,8 @@ class Signals:
         if self.number == number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     @property
     def name(self) -> str:

@@ -209,5 +209,5 @@ def test_a_label_beyond_those_of_a_source_with_a_background():
         return Batches(Labelled([example]), batch_size=1, fields=("label",), canvases=[(8, 8)])
 
     assert batches(1)[0]["label"] == 1
-    with pytest.raises(ExampleError, match="label is 2, expected a whole number in 0..1"):
+    with pytest.raises(ExampleError, match=r"label is 2, expected a whole number in 0..1"):
         batches(2)[0]

@@ -4,7 +4,7 @@ VGG16 with fc6 and fc7 as convolutions, a score layer, and bilinear upsampling w
 added. The maps are cropped where they come to lie, as Caffe's Crop layer computes it.
 
 Departures: images are RGB normalised by ImageNet's mean and deviation, not BGR less the mean; `input_pad` 1 with
-`fc6_pad` 3 gives a network that stays within small pictures, where the paper pads them by 100.
+`fc6_pad` 3 (or `fc6_kernel` 3 and `fc6_pad` 1) gives a network that stays within small pictures, where the paper pads them by 100.
 """
 
 import functools
@@ -85,6 +85,7 @@ class FCN(nn.Module):
     num_classes: int
     stride: int = 8
     fc: int = 4096
+    fc6_kernel: int = 7
     fc6_pad: int = 0
     dropout: float = 0.5
     deconv: str = "paper"
@@ -97,8 +98,8 @@ class FCN(nn.Module):
         x = normalize(batch["image"], batch["image_size"], IMAGENET_MEAN, IMAGENET_STD)
         maps = self.trunk(x, train)
         geometry = self.trunk.geometry()
-        y, here = maps["c5"], geometry["c5"].conv(7, 1, self.fc6_pad)
-        for name, kernel, pad in (("fc6", 7, self.fc6_pad), ("fc7", 1, 0)):
+        y, here = maps["c5"], geometry["c5"].conv(self.fc6_kernel, 1, self.fc6_pad)
+        for name, kernel, pad in (("fc6", self.fc6_kernel, self.fc6_pad), ("fc7", 1, 0)):
             y = Conv(self.fc, kernel, padding=pad, bias=self.norm == "none", dtype=self.dtype, name=name)(y)
             y = nn.relu(Norm(self.norm, axis=self.axis, dtype=self.dtype, name=f"{name}_norm")(y, train))
             y = nn.Dropout(self.dropout, deterministic=not train)(y)
@@ -139,6 +140,7 @@ def _fcn(
     widths: Sequence[int] = VGG16[1],
     fc: int = 4096,
     input_pad: int = 100,
+    fc6_kernel: int = 7,
     fc6_pad: int = 0,
     dropout: float = 0.5,
     deconv: str = "paper",
@@ -150,7 +152,7 @@ def _fcn(
     if deconv not in ("paper", "fixed", "learned"):
         raise ValueError(f'deconv {deconv!r} is not one of "paper", "fixed", "learned".')
     trunk = VGG(tuple(depths), tuple(widths), input_pad, True, norm, axis, remat, dtype)
-    model = FCN(trunk, num_classes, stride, fc, fc6_pad, dropout, deconv, norm, axis, dtype)
+    model = FCN(trunk, num_classes, stride, fc, fc6_kernel, fc6_pad, dropout, deconv, norm, axis, dtype)
     return Architecture(f"fcn{stride}s", model, segmentation_losses, segmentation_predict, "segmentation")
 
 
