@@ -300,3 +300,14 @@ def test_class_agnostic_heads_have_one_output():
 def test_options_that_cannot_be_meant(options, message):
     with pytest.raises(ValueError, match=message):
         architectures.create("mask_rcnn", num_classes=3, **options)
+
+
+def test_positives_that_the_mask_head_does_not_see_are_counted():
+    network = Network("mask_rcnn", max_positives=1)
+    batch = network.batch([example(2), empty(3)])
+    outputs, losses, _ = network.forward(network.variables, batch)
+    positives = (np.array(outputs["roi_classes"]) > 0).sum(1)
+    assert positives[0] > 1 and positives[1] == 0
+    assert outputs["mask_overflow"].tolist() == [positives[0] - 1, 0]
+    side = outputs["mask_logits"].shape[2]
+    assert outputs["mask_logits"].shape[1] == 1 and losses["mask"][1] == side**2

@@ -31,7 +31,7 @@ class MaskRCNN(nn.Module):
     With `boxes` in the batch the heads run on RoIs sampled from the proposals and the ground truth, which `losses` reads.
     With train=False they run on the proposals and then on the detections, which `predict` reads and no ground truth touches.
     roi_levels: the pyramid's maps that RoIs are pooled from. samples, positive_fraction: of the sampled RoIs; the mask head
-      sees the first `max_positives` of them. mask_size: side of the pooled map, half that of the mask.
+      sees the first `max_positives` of them, and `mask_overflow` (B,) counts the positives that it does not see. mask_size: side of the pooled map, half that of the mask.
     """
 
     trunk: ResNet
@@ -81,6 +81,7 @@ class MaskRCNN(nn.Module):
         )
         logits, deltas = self.box_head(self.pooler(roi_maps, found["rois"], self.box_size), train)
         found |= {"roi_logits": logits, "roi_deltas": deltas}
+        found["mask_overflow"] = (found["roi_classes"][:, self.max_positives :] > 0).sum(1)
         positives = found["rois"][:, : self.max_positives]
         found["mask_logits"] = self.mask_head(self.mask_pooler(roi_maps, positives, self.mask_size), train)
         return found
