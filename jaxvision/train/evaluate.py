@@ -35,12 +35,18 @@ def results(eval_step, variables, task: tasks.Task, batches: Batches, mesh) -> I
         rows = {**predictions, "real": batch["real"], "image_size": batch["image_size"]}
         if jax.process_count() > 1:
             rows = multihost_utils.process_allgather(rows, tiled=True)
-            host = multihost_utils.process_allgather(host, tiled=True)
+            host = {name: _of_all_hosts(value) for name, value in host.items()}
         rows, terms = jax.device_get((rows, terms))
         for i in np.flatnonzero(rows["real"]):
             row = {name: value[i] for name, value in rows.items()}
             yield host["image_id"][i], task.result(row, row["image_size"], host["original_size"][i]), terms
             terms = {}
+
+
+def _of_all_hosts(rows: np.ndarray) -> np.ndarray:
+    """Every host's rows. They go as bytes: JAX would make 32 bits of an id's 64."""
+    data = np.ascontiguousarray(rows[..., None]).view(np.uint8)
+    return np.asarray(multihost_utils.process_allgather(data, tiled=True)).view(rows.dtype)[..., 0]
 
 
 def evaluate(eval_step, variables, architecture: Architecture, batches: Batches, mesh, watch=None):
