@@ -21,6 +21,7 @@ from jaxvision.train.loop import Run
 
 TESTS = pathlib.Path(__file__).parents[1]
 STEPS, EVERY = 120, 10
+HOST_STEPS = 150
 
 
 def start(workdir, *arguments, devices=1):
@@ -41,7 +42,7 @@ def start(workdir, *arguments, devices=1):
 def finish(process):
     """(exit status, what it said)."""
     try:
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=300)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -50,7 +51,7 @@ def finish(process):
 
 def wait_for_step(process, workdir, step):
     """Until the process itself, not one before it, has written that step to metrics.jsonl."""
-    began, deadline = time.time(), time.monotonic() + 120
+    began, deadline = time.time(), time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError, ValueError):  # there is no file yet, or half a line
             if any(line["step"] >= step and line["time"] > began for line in lines(workdir)):
@@ -134,37 +135,39 @@ def free_port():
 
 
 def test_two_processes_are_one(scenes_dir, tmp_path):
-    """Two hosts of one device each, and one of two: the same parameters, scores and files."""
-    common = (f"--config.data.dir={scenes_dir}", "--config.steps=6", "--config.evaluate.every=3")
-    common += ("--config.data.validation=validation[:14]",)  # the last batch is not full
-    address = f"127.0.0.1:{free_port()}"
-    one = start(tmp_path / "one", *common, devices=2)
-    two = [
-        start(tmp_path / "two", *common, f"--coordinator={address}", "--processes=2", f"--process={i}") for i in (0, 1)
-    ]
-    ended = [finish(process) for process in (one, *two)]
+    """Two hosts of one device each, ended and started again, and one of two: the same parameters, scores and files."""
+    common = (f"--config.data.dir={scenes_dir}", f"--config.steps={HOST_STEPS}", "--config.evaluate.every=50")
+    common += ("--config.batch_size=8", "--config.data.validation=validation[:14]")  # the last batch is not full
+
+    def start_two():
+        hosts = (f"--coordinator=127.0.0.1:{free_port()}", "--processes=2")
+        return [start(tmp_path / "two", *common, *hosts, f"--process={i}") for i in (0, 1)]
+
+    two = start_two()
+    wait_for_step(two[0], tmp_path / "two", 3)
+    os.kill(two[1].pid, signal.SIGTERM)  # one is told, both stop
+    ended = [finish(process) for process in two]
+    assert [status for status, _ in ended] == [143, 143], ended
+    step, _ = last_state(tmp_path / "two")
+    assert step < HOST_STEPS and f"SIGTERM: saved step {step}" in ended[0][1]
+
+    ended = [finish(start(tmp_path / "one", *common, devices=2))]
+    ended += [finish(process) for process in start_two()]
     assert [status for status, _ in ended] == [0, 0, 0], "\n".join(output for _, output in ended)
     assert "devices: 2 (cpu), 2 process(es)" in ended[1][1] and "steps:" not in ended[2][1]
     assert_same_state(tmp_path / "two", tmp_path / "one", 1e-6)
     scores = [json.loads((tmp_path / name / "evaluation.json").read_text())["validation"] for name in ("one", "two")]
     assert scores[0] == pytest.approx(scores[1], abs=1e-6) and len(scores[0]) > 3
-    trees = [
-        sorted(
-            str(path.relative_to(tmp_path / name))
-            for path in (tmp_path / name).rglob("*")
-            if "checkpoints" not in path.parts and "tensorboard" not in path.parts
-        )
-        for name in ("one", "two")
-    ]
-    assert trees[0] == trees[1]
-    assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
-    assert [line["step"] for line in lines(tmp_path / "two")] == [1, 2, 3, 4, 5, 6]
+    files = [sorted(path.name for path in (tmp_path / name).iterdir()) for name in ("one", "two")]
+    assert files[0] == files[1]
+    assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 2  # one for each start
+    assert [line["step"] for line in lines(tmp_path / "two")] == list(range(1, HOST_STEPS + 1))
 
     # One device takes over what two hosts left.
     _, state = last_state(tmp_path / "two")
     jax.tree.map(np.testing.assert_array_equal, load_variables(str(tmp_path / "two"))["params"], state["params"])
     run = Run(configs.loads((tmp_path / "two" / "config.json").read_text()), str(tmp_path / "two"))
-    assert run.step == 6
+    assert run.step == HOST_STEPS
     jax.tree.map(np.testing.assert_array_equal, run.state.params, state["params"])
 
 
