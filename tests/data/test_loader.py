@@ -71,6 +71,15 @@ def test_seeds_epochs_and_rows_differ():
     assert max(map(len, looks.values())) == 3
 
 
+def test_chance_differs_by_step_and_by_row():
+    def looks(batch_size, steps):
+        batches = make(Rectangles(sizes=((64, 64),)), batch_size=batch_size, transforms_config=TRANSFORMS)
+        return len({image.tobytes() for t in range(steps) for image in batches[t]["image"]})
+
+    assert looks(1, 4) > 2
+    assert looks(4, 1) > 2
+
+
 def test_an_epoch_holds_every_image_once():
     batches = make(Rectangles(sizes=((64, 64),) * 18))
     assert batches.per_epoch == 4
