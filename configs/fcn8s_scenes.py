@@ -2,7 +2,7 @@
 
 python train.py --config=configs/fcn8s_scenes.py --workdir=runs/fcn8s_scenes
 
-reaches: mean_iu 0.68 validation and test seed 0 720 s
+reaches: mean_iu 0.62 validation and test seed 0 720 s
 """
 
 from jaxvision import config as configs

@@ -30,8 +30,9 @@ class MaskRCNN(nn.Module):
 
     With `boxes` in the batch the heads run on RoIs sampled from the proposals and the ground truth, which `losses` reads.
     With train=False they run on the proposals and then on the detections, which `predict` reads and no ground truth touches.
-    roi_levels: the pyramid's maps that RoIs are pooled from. samples, positive_fraction: of the sampled RoIs; the mask head
-      sees the first `max_positives` of them, and `mask_overflow` (B,) counts the positives that it does not see. mask_size: side of the pooled map, half that of the mask.
+    roi_levels: the pyramid's maps that RoIs are pooled from. samples, positive_fraction: of the sampled RoIs.
+    max_positives: the mask head sees the first so many of them; `mask_overflow` (B,) counts the positives beyond.
+    mask_size: side of the pooled map, half that of the mask.
     """
 
     trunk: ResNet
