@@ -15,7 +15,14 @@ class ExampleError(ValueError):
     """An example that must not be trained on; the message names the image, the row and the remedy."""
 
 
-def validate(example, num_classes: int, *, num_semantic_classes: int | None = None, num_labels: int | None = None, where: str = ""):
+def validate(
+    example,
+    num_classes: int,
+    *,
+    num_semantic_classes: int | None = None,
+    num_labels: int | None = None,
+    where: str = "",
+):
     """Checks an example at its own resolution and returns it with the canonical dtypes, as a new dict.
 
     Raises ExampleError for: an image that is not (H, W, 3), is empty, not finite, or float with 0..255 values (a float
