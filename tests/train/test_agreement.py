@@ -101,11 +101,16 @@ def main(name):
     mapped_step = functools.partial(train_step, architecture=mapped, optimizer=optimizer, axis="data")
     shards = {key: value.reshape(DEVICES, -1, *value.shape[1:]) for key, value in batch.items()}
     start = TrainState.create(variables, optimizer)
+    spread = jax.pmap(lambda tree: tree)  # so that the first step is compiled for what the later ones get
     one_device = jax.jit(step)
     over = {
         "one device": (one_device, start, batch),
         "jit": (jax.jit(step), jax.device_put(start, sharding.replicated(mesh)), sharding.put(batch, mesh)),
-        "pmap": (jax.pmap(mapped_step, "data"), jax.tree.map(lambda x: np.stack([x] * DEVICES), start), shards),
+        "pmap": (
+            jax.pmap(mapped_step, "data"),
+            spread(jax.tree.map(lambda x: np.stack([x] * DEVICES), start)),
+            spread(shards),
+        ),
         "shard_map": (
             jax.jit(jax.shard_map(mapped_step, mesh=mesh, in_specs=(whole, split), out_specs=whole, check_vma=False)),
             jax.device_put(start, sharding.replicated(mesh)),

@@ -21,7 +21,7 @@ from jaxvision.train.loop import Run
 
 TESTS = pathlib.Path(__file__).parents[1]
 STEPS, EVERY = 120, 10
-HOST_STEPS = 150
+HOST_STEPS = 100
 
 
 def start(workdir, *arguments, devices=1):
@@ -136,7 +136,7 @@ def free_port():
 
 def test_two_processes_are_one(scenes_dir, tmp_path):
     """Two hosts of one device each, ended and started again, and one of two: the same parameters, scores and files."""
-    common = (f"--config.data.dir={scenes_dir}", f"--config.steps={HOST_STEPS}", "--config.evaluate.every=50")
+    common = (f"--config.data.dir={scenes_dir}", f"--config.steps={HOST_STEPS}", "--config.evaluate.every=25")
     common += ("--config.batch_size=8", "--config.data.validation=validation[:14]")  # the last batch is not full
 
     def start_two():

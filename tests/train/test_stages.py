@@ -71,7 +71,8 @@ def test_a_finished_stage_is_not_done_again(tmp_path, capsys, monkeypatch):
 def test_an_interrupted_stage_goes_on(tmp_path, monkeypatch):
     config = tiny_config("segmenter", stages=HEAD_THEN_ALL)
 
-    def die(*_):
+    def die(run):
+        run.checkpoints.wait()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
