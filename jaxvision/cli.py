@@ -82,7 +82,7 @@ def _predict(options) -> None:
     predictor = Predictor(architecture, variables, canvas=canvas, threshold=options.threshold)
     os.makedirs(options.out, exist_ok=True)
     records, taken = [], set()
-    for path in options.images:
+    for index, path in enumerate(options.images):
         image = read_image(path)
         [result] = predictor([image])
         name = os.path.splitext(os.path.basename(path))[0]
@@ -92,7 +92,7 @@ def _predict(options) -> None:
         picture = os.path.join(options.out, f"{name}.png")
         write_image(picture, task.draw(image, result, class_names, options.threshold))
         rows = task.records(path, result, class_names)
-        records += rows
+        records += [{"image_id": index, **row} for row in rows]
         print(f"{path} -> {picture}: {_summary(rows)}")
     write_json(os.path.join(options.out, "predictions.json"), records)
 

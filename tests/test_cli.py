@@ -104,6 +104,7 @@ def test_predict_draws_and_lists_what_it_sees(workdirs, files, name, tmp_path, c
         drawn = read_image(picture)
         assert drawn.shape[0] >= height and drawn.shape[1] >= width
         for row in (row for row in rows if row["file_name"] == path):
+            assert list(files)[row["image_id"]] == path
             if name == "mask_rcnn":
                 x, y, w, h = row["bbox"]
                 assert 0 <= x < x + w <= width + 1e-3 and 0 <= y < y + h <= height + 1e-3
