@@ -1,0 +1,137 @@
+"""Names and layouts between a torch state dict and jaxvision's variables."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxvision.architecture import Architecture, create
+
+LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+class StateDictError(ValueError):
+    """A state dict that does not fit a model; the text lists every entry that is missing, unexpected or of another shape."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Builder:
+    """How one of torchvision's builders is built and named here.
+
+    architecture, options: what `create` makes it with; `options` holds torchvision's own default of num_classes.
+    names: (pattern, replacement) pairs, as `re.sub` takes them, applied one after the other to an entry's place here,
+      "trunk/c2_block0/conv1.weight", until it is torch's name, "layer1.0.conv1.weight". What is still "/" becomes ".".
+    flattened: {pattern of the place: (height, width)} of dense layers that read a flattened map, which torch lays out CHW.
+    layouts: {pattern of the place: (from torch, to torch)}, functions of an array, where layer and shape do not say it.
+    head: patterns of the places whose shape depends on num_classes.
+    legacy: (pattern, replacement) pairs that turn entries of old files into today's names.
+    counted: whether its BatchNorms have `num_batches_tracked`; frozen ones have none.
+    cards: {card: {...}} of published weights, see `jaxvision.interop.cards`.
+    """
+
+    architecture: str
+    options: Mapping[str, Any]
+    names: Sequence[tuple[str, str | Callable]]
+    flattened: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    layouts: Mapping[str, tuple[Callable, Callable]] = dataclasses.field(default_factory=dict)
+    head: Sequence[str] = ()
+    legacy: Sequence[tuple[str, str | Callable]] = ()
+    counted: bool = True
+    cards: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
+
+    def create(self, **options) -> Architecture:
+        return create(self.architecture, **{**self.options, **options})
+
+    def name(self, place: str) -> str:
+        """torch's name of an entry."""
+        for pattern, replacement in self.names:
+            place = re.sub(pattern, replacement, place)
+        return place.replace("/", ".")
+
+    def layout(self, place: str, value: np.ndarray, back: bool) -> np.ndarray:
+        """An array of torch's layout in ours, or `back`."""
+        for pattern, pair in self.layouts.items():
+            if re.search(pattern, place):
+                return pair[back](value)
+        if value.ndim == 4:
+            return value.transpose(3, 2, 0, 1) if back else value.transpose(2, 3, 1, 0)
+        if value.ndim != 2:
+            return value
+        size = next((size for pattern, size in self.flattened.items() if re.search(pattern, place)), (1, 1))
+        if back:
+            rows = value.T.reshape(value.shape[1], *size, -1)
+            return rows.transpose(0, 3, 1, 2).reshape(value.shape[::-1])
+        rows = value.reshape(len(value), -1, *size)
+        return rows.transpose(0, 2, 3, 1).reshape(value.shape).T
+
+
+def places(variables: Mapping) -> dict[str, tuple[tuple, Any]]:
+    """{place: (path, leaf)} of every leaf, as "trunk/stem_norm.running_mean"; the inner layer of a `Norm` has no name."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        *modules, name = (key.key for key in path[1:])
+        if len(modules) > 1 and modules[-1] == "norm":
+            modules = modules[:-1]
+        found["/".join(modules) + "." + LEAVES.get(name, name)] = (path, leaf)
+    return found
+
+
+def abstract(architecture: Architecture) -> Any:
+    """The variables' shapes."""
+    batch = {
+        "image": jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32),
+        "image_size": jax.ShapeDtypeStruct((1, 2), np.int32),
+    }
+    return jax.eval_shape(architecture.init, jax.random.key(0), batch)
+
+
+def from_torch(
+    builder: Builder, shapes: Mapping, entries: Mapping[str, np.ndarray], fresh: Mapping[str, Any] | None = None
+) -> dict:
+    """Variables of those `shapes` from a state dict; places in `fresh` take its values instead.
+
+    Raises StateDictError that lists what is missing, unexpected or of another shape.
+    """
+    entries = {_renamed(name, builder.legacy): np.asarray(value) for name, value in entries.items()}
+    fresh, wrong, values, used = fresh or {}, [], {}, set()
+    for place, (path, leaf) in places(shapes).items():
+        name = builder.name(place)
+        used.add(name)
+        if place in fresh:
+            values[path] = np.asarray(fresh[place])
+        elif name not in entries:
+            wrong.append(f"missing: {name}")
+        else:
+            wanted = builder.layout(place, np.empty(leaf.shape, bool), True).shape
+            if entries[name].shape != wanted:
+                wrong.append(f"shape of {name}: {entries[name].shape}, not {wanted}")
+            else:
+                values[path] = np.ascontiguousarray(builder.layout(place, entries[name], False), leaf.dtype)
+    unexpected = [name for name in entries if name not in used and not name.endswith("num_batches_tracked")]
+    wrong += [f"unexpected: {name}" for name in unexpected]
+    if wrong:
+        more = f"\n  and {len(wrong) - 20} more" if len(wrong) > 20 else ""
+        raise StateDictError(
+            f"The state dict does not fit: {len(wrong)} entries are wrong.\n  " + "\n  ".join(wrong[:20]) + more
+        )
+    return jax.tree_util.tree_map_with_path(lambda path, _: values[path], shapes)
+
+
+def to_torch(builder: Builder, variables: Mapping) -> dict[str, np.ndarray]:
+    """The state dict that `from_torch` reads, under today's names."""
+    entries = {}
+    for place, (_, leaf) in places(variables).items():
+        name = builder.name(place)
+        entries[name] = np.ascontiguousarray(builder.layout(place, np.asarray(leaf), True))
+        if name.endswith("running_var") and builder.counted:
+            entries[name.replace("running_var", "num_batches_tracked")] = np.zeros((), np.int64)
+    return entries
+
+
+def _renamed(name: str, rules) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name

@@ -1,0 +1,49 @@
+"""Faster, Mask and Keypoint R-CNN."""
+
+from jaxvision.interop.classifiers import RESNET_TRUNK
+from jaxvision.interop.convert import Builder
+
+UPSAMPLE = (  # ConvTranspose2d (in, out, 2, 2) is here a matrix (in, 2 2 out)
+    lambda w: w.transpose(0, 2, 3, 1).reshape(len(w), -1),
+    lambda w: w.reshape(len(w), 2, 2, -1).transpose(0, 3, 1, 2),
+)
+FPN = [
+    (r"^fpn/lateral_c(\d)_norm\.", lambda m: f"backbone.fpn.inner_blocks.{int(m[1]) - 2}.1."),
+    (r"^fpn/output_c(\d)_norm\.", lambda m: f"backbone.fpn.layer_blocks.{int(m[1]) - 2}.1."),
+    (r"^fpn/lateral_c(\d)\.", lambda m: f"backbone.fpn.inner_blocks.{int(m[1]) - 2}.0."),
+    (r"^fpn/output_c(\d)\.", lambda m: f"backbone.fpn.layer_blocks.{int(m[1]) - 2}.0."),
+]
+V1 = [
+    *RESNET_TRUNK,
+    (r"^trunk/", "backbone.body."),
+    *FPN,
+    (r"^rpn/conv(\d)", r"rpn.head.conv.\1.0"),
+    (r"^rpn/logits", "rpn.head.cls_logits"),
+    (r"^rpn/deltas", "rpn.head.bbox_pred"),
+    (r"^box_head/logits", "roi_heads.box_predictor.cls_score"),
+    (r"^box_head/deltas", "roi_heads.box_predictor.bbox_pred"),
+    (r"^box_head/fc", "roi_heads.box_head.fc"),
+    (r"^mask_head/conv(\d)", r"roi_heads.mask_head.\1.0"),
+    (r"^mask_head/norm(\d)", r"roi_heads.mask_head.\1.1"),
+    (r"^mask_head/upsample", "roi_heads.mask_predictor.conv5_mask"),
+    (r"^mask_head\.upsample_bias", "roi_heads.mask_predictor.conv5_mask.bias"),
+    (r"^mask_head/logits", "roi_heads.mask_predictor.mask_fcn_logits"),
+]
+LEGACY = [
+    (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
+    (r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
+    (r"mask_head\.mask_fcn(\d)\.", lambda m: f"mask_head.{int(m[1]) - 1}.0."),
+]
+HEAD = [r"^box_head/(logits|deltas)\.", r"^mask_head/logits\."]
+
+BUILDERS = {
+    "maskrcnn_resnet50_fpn": Builder(
+        "mask_rcnn",
+        {"num_classes": 91, "norm": "frozen", "aligned": False},
+        V1,
+        flattened={r"^box_head/fc6\.weight": (7, 7)},
+        layouts={r"^mask_head/upsample\.weight": UPSAMPLE},
+        head=HEAD,
+        legacy=LEGACY,
+    ),
+}
