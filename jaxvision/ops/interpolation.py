@@ -14,6 +14,15 @@ def linear_weights(positions, extent: int):
     return (1 - abs(positions - np.arange(extent, dtype=np.float32))).clip(0)
 
 
+def cubic(distance, a: float):
+    """The cubic convolution kernel (Keys, 1981), 0 from a distance of 2 samples on; torch has a = -0.75.
+
+    Numpy in, numpy out.
+    """
+    near, far = abs(distance).clip(0, 1), abs(distance).clip(1, 2)
+    return ((a + 2) * near - (a + 3)) * near * near + 1 + ((a * far - 5 * a) * far + 8 * a) * far - 4 * a
+
+
 def cell_samples(start: Array, length: Array, cells: int, ratio: int, bound: int) -> tuple[Array, Array]:
     """Points to sample in each of `cells` equal cells of the spans [start, start + length], (R,) each.
 

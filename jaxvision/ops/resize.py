@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxvision.ops.interpolation import linear_weights
+from jaxvision.ops.interpolation import cubic, linear_weights
 
 
 def resize(
@@ -50,12 +50,6 @@ def _nearest(extent: int, out: int) -> np.ndarray:
     return np.minimum(np.floor(np.arange(out, dtype=np.float32) * scale), extent - 1).astype(np.int32)
 
 
-def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
-    x = abs(distance)
-    near, far = ((a + 2) * x - (a + 3)) * x * x + 1, ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-    return np.where(x <= 1, near, np.where(x < 2, far, 0))
-
-
 def _matrix(extent: int, out: int, method: str, align_corners: bool, antialias: bool) -> np.ndarray:
     """Weights (out, extent) of each input sample in each output sample."""
     i = np.arange(out, dtype=np.float64)
@@ -66,7 +60,7 @@ def _matrix(extent: int, out: int, method: str, align_corners: bool, antialias: 
     if antialias:
         stretch = max(extent / out, 1)
         distance = (positions[:, None] - np.arange(extent)) / stretch
-        weights = _cubic(distance, -0.5) if method == "bicubic" else (1 - abs(distance)).clip(0)
+        weights = cubic(distance, -0.5) if method == "bicubic" else (1 - abs(distance)).clip(0)
         weights /= weights.sum(1, keepdims=True)
     elif method == "bilinear":
         weights = linear_weights(positions, extent)
@@ -74,7 +68,7 @@ def _matrix(extent: int, out: int, method: str, align_corners: bool, antialias: 
         taps = np.floor(positions)[:, None] + np.arange(-1, 3)
         weights = np.zeros((out, extent))
         columns = taps.clip(0, extent - 1).astype(int)
-        np.add.at(weights, (np.arange(out)[:, None], columns), _cubic(positions[:, None] - taps, -0.75))
+        np.add.at(weights, (np.arange(out)[:, None], columns), cubic(positions[:, None] - taps, -0.75))
     return weights.astype(np.float32)
 
 
