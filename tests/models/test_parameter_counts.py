@@ -23,6 +23,8 @@ def normalisation(params) -> int:
         ("resnet50", 25_557_032),
         ("resnet101", 44_549_160),
         ("resnet152", 60_192_808),
+        ("resnext50_32x4d", 25_028_904),
+        ("wide_resnet50_2", 68_883_240),
     ],
 )
 def test_resnets_are_torchvisions(name, count):

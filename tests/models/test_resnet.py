@@ -44,6 +44,33 @@ def test_a_bottlenecks_stride_is_in_its_3x3_convolution():
     assert gradient[1::2].sum() > 0
 
 
+def test_a_dilated_trunk_computes_what_lies_between_the_cells():
+    """Dilation in place of stride: the cells of the strided trunk are among its own, unchanged."""
+    x = np.random.default_rng(0).normal(size=(1, 72, 104, 3)).astype(np.float32)
+    options = {**TINY, "depths": (1, 1, 2, 2), "widths": (4, 6, 8, 12)}
+    strided = trunk("resnet50", **options)
+    variables = jax.jit(strided.init)(jax.random.key(0), x)
+    variables = {name: variables[name] for name in ("params", "batch_stats")}
+    expected = jax.jit(strided.apply)(variables, x)
+    maps = jax.jit(trunk("resnet50", dilated=(False, True, True), **options).apply)(variables, x)
+    for level, step in (("c3", 1), ("c4", 2), ("c5", 4)):
+        assert maps[level].shape[1:3] == (9, 13)
+        np.testing.assert_allclose(maps[level][:, ::step, ::step], expected[level], rtol=1e-4, atol=1e-4)
+
+
+def test_grouped_and_wide_bottlenecks():
+    x = np.zeros((1, 64, 64, 3), np.float32)
+    options = {"depths": (1, 1, 1, 1), "widths": (16, 32, 64, 128)}
+    for name, inner, inputs in (("resnext50_32x4d", 64, 2), ("wide_resnet50_2", 64, 64)):
+        variables = jax.eval_shape(lambda name=name: trunk(name, **options).init(jax.random.key(0), x))
+        block = variables["params"]["c3_block0"]
+        assert block["conv2"]["kernel"].shape == (3, 3, inputs, inner)
+        assert block["conv3"]["kernel"].shape == (1, 1, inner, 128)
+    for option in ({"groups": 2}, {"width_per_group": 4}, {"dilated": (False, False, True)}):
+        with pytest.raises(ValueError, match='are of "bottleneck" blocks'):
+            trunk("resnet18", **option).init(jax.random.key(0), x)
+
+
 def test_remat_and_bfloat16_change_no_variable_and_little_else():
     batch = batch_of([example(0), example(1)], "classification")
     plain, remat, half = create("resnet"), create("resnet", remat=True), create("resnet", dtype="bfloat16")
