@@ -55,6 +55,8 @@ PREDICTIONS = {
     "scores": "B,N float32",
     "valid": "B,N bool: rows that hold a detection",
     "masks": "B,N,m,m float32: probabilities on a grid over the row's box",
+    "keypoints": "B,N,K,3 float32: x, y in pixels of the canvas, and 1",
+    "keypoint_scores": "B,N,K float32: the logits of their heat-maps there",
     "semantic": "B,H,W int32: class of the pixel",
     "probabilities": "B,K float32: of the image's classes",
 }

@@ -49,6 +49,7 @@ TASKS = {
     "segmentation": "jaxvision.tasks.segmentation:SEGMENTATION",
     "detection": "jaxvision.tasks.detection:DETECTION",
     "instance_segmentation": "jaxvision.tasks.detection:INSTANCE_SEGMENTATION",
+    "keypoint_detection": "jaxvision.tasks.keypoints:KEYPOINT_DETECTION",
 }
 
 
