@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jaxvision.architecture import Architecture as Architecture
     from jaxvision.architecture import create as create
+    from jaxvision.interop.torchvision import load_torchvision as load_torchvision
+    from jaxvision.interop.torchvision import to_torchvision as to_torchvision
     from jaxvision.predictor import Predictor as Predictor
     from jaxvision.runs import load_run as load_run
+    from jaxvision.tta import TTA as TTA
 
 __version__ = "0.1.0"
 
@@ -18,7 +21,10 @@ _FACE = {
     "Architecture": "jaxvision.architecture",
     "create": "jaxvision.architecture",
     "load_run": "jaxvision.runs",
+    "load_torchvision": "jaxvision.interop.torchvision",
     "Predictor": "jaxvision.predictor",
+    "to_torchvision": "jaxvision.interop.torchvision",
+    "TTA": "jaxvision.tta",
 }
 __all__ = sorted(_FACE)
 

@@ -34,6 +34,7 @@ class Architecture:
     task: name of the task in `jaxvision.tasks`, which knows the batch fields, the scores and the pictures.
     weights: factor of each loss, 1 where absent.
     options: what it was created with, enough to create it again.
+    predictor: keyword arguments with which a `Predictor` of it begins: how its weights want images resized, its classes' names.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Architecture:
     task: str
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    predictor: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def _init(self):

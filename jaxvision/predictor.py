@@ -3,27 +3,40 @@
 import os
 from collections.abc import Mapping, Sequence
 
+import cv2
 import jax
 import numpy as np
 
-from jaxvision import tasks
+from jaxvision import preprocess, tasks
 from jaxvision.architecture import Architecture
 from jaxvision.data import validation
+from jaxvision.data.geometry import mirror, pad
 from jaxvision.data.images import read_image
-from jaxvision.data.transforms import ResizeToCanvas
+from jaxvision.data.transforms import fit
 from jaxvision.tasks import Result
+from jaxvision.tta import TTA
+
+DEFAULTS = {"resize": {}, "class_names": (), "mask_paste": "aligned", "precision": None}
 
 
 class Predictor:
     """Predicts with an architecture and its variables.
 
-    canvas: (height, width) that every image is fitted to, its shape kept; or "exact", each image at its own size, rounded up
-      to a multiple of 32 (one compilation a size).
+    canvas: "exact", each image at its own resized size, rounded up to a multiple of 32 where its rule says so: one
+      compilation a size, and for torchvision's weights torchvision's numbers. Or (height, width), or a list of such: the
+      smallest that holds the resized image is taken; where none does, or where there is no rule of resizing, the image is
+      fitted to the one on which it is largest, its shape kept. What a canvas costs is in docs/compatibility.md.
     threshold: detections of a lower score are dropped. batch_size: images that go through the network at once.
+    tta: views of each image and how their results are joined, see `TTA`; None is one view.
+
+    These are the architecture's own (`architecture.predictor`) unless given:
+    resize: a rule of `jaxvision.preprocess`, as {"min_size": 800, "max_size": 1333}; {} leaves images as they are.
+    class_names: in the order of the logits. mask_paste: "torchvision" or "aligned", see `jaxvision.ops.masks.paste_masks`.
+    precision: of matrix products in float32 on accelerators, "highest" for torchvision's numbers; None is JAX's default.
 
     `Predictor(...)(images)` takes a list of images, (H,W,3) uint8 or float in 0..1, or paths, and returns a list of results:
-    for a detector `boxes` (n,4), `classes` (n,), `scores` (n,), best first, and `masks` (n,H,W) bool; for a segmenter
-    `semantic` (H,W); for a classifier `probabilities` (K,).
+    for a detector `boxes` (n,4), `classes` (n,), `scores` (n,), best first, `masks` (n,H,W) bool, `keypoints` (n,K,3), and
+    `names` (n,) where class names are known; for a segmenter `semantic` (H,W); for a classifier `probabilities` (K,).
     """
 
     def __init__(
@@ -31,21 +44,39 @@ class Predictor:
         architecture: Architecture,
         variables: Mapping,
         *,
-        canvas: tuple[int, int] | str = "exact",
+        canvas: tuple[int, int] | Sequence[tuple[int, int]] | str = "exact",
         threshold: float = 0.0,
         batch_size: int = 1,
+        tta: TTA | None = None,
+        **options,
     ):
-        if canvas != "exact" and np.shape(canvas) != (2,):
-            raise ValueError(f'canvas must be "exact" or (height, width), got {canvas!r}.')
+        """Raises ValueError for options that cannot be meant."""
+        if not (isinstance(canvas, str) and canvas == "exact") and np.shape(canvas)[-1:] != (2,):
+            raise ValueError(f'canvas must be "exact", (height, width) or a list of such, got {canvas!r}.')
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size!r}.")
-        self.architecture, self.canvas, self.threshold = architecture, canvas, threshold
-        self.task, self.batch_size = tasks.get(architecture.task), batch_size
+        if options.keys() - DEFAULTS.keys():
+            raise ValueError(f"Predictor has no option {min(options.keys() - DEFAULTS.keys())!r}.")
+        options = {**DEFAULTS, **architecture.predictor, **options}
+        self.architecture, self.threshold, self.batch_size = architecture, threshold, batch_size
+        self.canvases = None if isinstance(canvas, str) else [tuple(map(int, c)) for c in np.reshape(canvas, (-1, 2))]
+        self.resize, self.class_names = preprocess.check(options["resize"]), tuple(options["class_names"])
+        self.mask_paste, self.tta = options["mask_paste"], tta
+        if self.canvases and {"stretch", "crop"} & set(self.resize):
+            raise ValueError(f"A network of the rule {self.resize} sees images of one size; leave canvas out.")
+        self.task = tasks.get(architecture.task)
         self.variables = jax.device_put(variables)
+        self._rules = {1.0: self.resize} | {
+            scale: preprocess.scaled(self.resize, scale) for scale in (tta.scales if tta else ()) if scale != 1
+        }
 
         def forward(variables, batch):
-            outputs = architecture.model.apply(variables, batch, train=False)
-            return architecture.predict(outputs, batch)
+            with jax.default_matmul_precision(options["precision"]):
+                outputs = architecture.model.apply(variables, batch, train=False)
+                predictions = architecture.predict(outputs, batch)
+            if tta and "semantic" in predictions:
+                predictions = {"pixel_probabilities": jax.nn.softmax(outputs["logits"])}
+            return predictions
 
         self._forward = jax.jit(forward)
 
@@ -53,7 +84,49 @@ class Predictor:
         """Raises ValueError for an empty list and for what is not an image, ImageError for a file that cannot be read."""
         if isinstance(images, np.ndarray | str | os.PathLike) or not len(images):
             raise ValueError("Give a list of at least one image, arrays or paths.")
-        rows = [self._row(i, image) for i, image in enumerate(images)]
+        images = [self._image(i, image) for i, image in enumerate(images)]
+        if self.tta is None:
+            results = self._predict([self._row(image) for image in images])
+        else:
+            views = self.tta.views()
+            seen = self._predict([self._row(image, *view) for image in images for view in views])
+            results = []
+            for i, image in enumerate(images):
+                own = seen[i * len(views) : (i + 1) * len(views)]
+                own = [self.tta.unmirror(r, image.shape[1]) if m else r for r, (_, m) in zip(own, views)]
+                results.append(self.tta.fuse(own))
+        return [self._named(result) for result in results]
+
+    def _image(self, index: int, image) -> np.ndarray:
+        where = f"image {index}"
+        if isinstance(image, str | os.PathLike):
+            where, image = os.fspath(image), read_image(image)
+        return validation.validate({"image": np.asarray(image), "image_id": index}, 1, where=where)["image"]
+
+    def _row(self, image: np.ndarray, scale: float = 1.0, mirrored: bool = False) -> dict[str, np.ndarray]:
+        """One image on its canvas."""
+        rule, original = self._rules[scale], image.shape[:2]
+        size = preprocess.new_size(original, rule)
+        if not rule:
+            size = tuple(max(1, round(side * scale)) for side in size)
+        cut = (rule["crop"],) * 2 if "crop" in rule else size
+        if self.canvases is None:
+            canvas = tuple(-(-side // preprocess.multiple(rule)) * preprocess.multiple(rule) for side in cut)
+        else:
+            canvases = [
+                tuple(-(-round(side * scale) // 32) * 32 for side in c) if scale != 1 else c for c in self.canvases
+            ]
+            large_enough = [c for c in canvases if c[0] >= cut[0] and c[1] >= cut[1]] if rule else []
+            canvas = min(large_enough, key=np.prod, default=None)
+            if canvas is None:
+                canvas = max(canvases, key=lambda c: np.prod(fit(original, c)))
+                size = fit(original, canvas)
+        image = preprocess.resized(mirror({"image": image})["image"] if mirrored else image, size, rule)
+        image_size = np.array(image.shape[:2], np.int32)
+        image = pad({"image": image}, 0, 0, *canvas, colour=(0, 0, 0))["image"]
+        return {"image": image, "image_size": image_size, "original_size": np.array(original, np.int32)}
+
+    def _predict(self, rows: Sequence[dict]) -> list[Result]:
         results: list[Result | None] = [None] * len(rows)
         kinds = {}  # images of one canvas and dtype go together
         for i, row in enumerate(rows):
@@ -65,21 +138,20 @@ class Predictor:
                 batch = {name: np.stack([rows[i][name] for i in filled]) for name in ("image", "image_size")}
                 predictions = jax.device_get(self._forward(self.variables, batch))
                 for r, i in enumerate(chosen):
-                    prediction = {name: value[r] for name, value in predictions.items()}
-                    if "valid" in prediction:
-                        prediction["valid"] = prediction["valid"] & (prediction["scores"] >= self.threshold)
-                    results[i] = self.task.result(prediction, rows[i]["image_size"], rows[i]["original_size"])
+                    results[i] = self._result({name: value[r] for name, value in predictions.items()}, rows[i])
         return results
 
-    def _row(self, index: int, image) -> dict[str, np.ndarray]:
-        where = f"image {index}"
-        if isinstance(image, str | os.PathLike):
-            where, image = os.fspath(image), read_image(image)
-        image = validation.validate({"image": np.asarray(image), "image_id": index}, 1, where=where)["image"]
-        if self.canvas == "exact":
-            canvas = tuple(-(-side // 32) * 32 for side in image.shape[:2])
-            padded = np.zeros((*canvas, 3), image.dtype)
-            padded[: image.shape[0], : image.shape[1]] = image
-            size = np.array(image.shape[:2], np.int32)
-            return {"image": padded, "image_size": size, "original_size": size}
-        return ResizeToCanvas(tuple(self.canvas))({"image": image}, None)
+    def _result(self, prediction: dict, row: dict) -> Result:
+        size, original = row["image_size"], row["original_size"]
+        if "pixel_probabilities" in prediction:
+            inside = prediction["pixel_probabilities"][: size[0], : size[1]]
+            return {"pixel_probabilities": cv2.resize(inside, original[::-1].tolist())}
+        if "valid" in prediction:
+            prediction["valid"] = prediction["valid"] & (prediction["scores"] >= self.threshold)
+        options = {"paste": self.mask_paste} if "masks" in prediction else {}
+        return self.task.result(prediction, size, original, **options)
+
+    def _named(self, result: Result) -> Result:
+        if "classes" in result and self.class_names:
+            result["names"] = np.array(self.class_names)[result["classes"]]
+        return result

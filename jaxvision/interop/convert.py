@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,13 @@ LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runnin
 
 
 class StateDictError(ValueError):
-    """A state dict that does not fit a model; the text lists every entry that is missing, unexpected or of another shape."""
+    """A state dict that does not fit a model. `entries` has a line for each that is missing, unexpected or of another shape;
+    the text has the first forty."""
+
+    def __init__(self, message: str, entries: Sequence[str] = ()):
+        lines = [*entries[:40], *([f"and {len(entries) - 40} more"] if len(entries) > 40 else [])]
+        super().__init__("\n  ".join([message, *lines]))
+        self.entries = tuple(entries)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +34,8 @@ class Builder:
     layouts: {pattern of the place: (from torch, to torch)}, functions of an array, where layer and shape do not say it.
     head: patterns of the places whose shape depends on num_classes.
     legacy: (pattern, replacement) pairs that turn entries of old files into today's names.
+    optional: {option: pattern}: the option is whether a file has entries of such names, as those of auxiliary heads.
     counted: whether its BatchNorms have `num_batches_tracked`; frozen ones have none.
-    cards: {card: {...}} of published weights, see `jaxvision.interop.cards`.
     """
 
     architecture: str
@@ -39,8 +45,8 @@ class Builder:
     layouts: Mapping[str, tuple[Callable, Callable]] = dataclasses.field(default_factory=dict)
     head: Sequence[str] = ()
     legacy: Sequence[tuple[str, str | Callable]] = ()
+    optional: Mapping[str, str] = dataclasses.field(default_factory=dict)
     counted: bool = True
-    cards: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
 
     def create(self, **options) -> Architecture:
         return create(self.architecture, **{**self.options, **options})
@@ -50,6 +56,24 @@ class Builder:
         for pattern, replacement in self.names:
             place = re.sub(pattern, replacement, place)
         return place.replace("/", ".")
+
+    def is_head(self, place: str) -> bool:
+        """Whether the entry's shape depends on num_classes."""
+        return any(re.search(pattern, place) for pattern in self.head)
+
+    def today(self, entries: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A state dict under today's names."""
+
+        def renamed(name):
+            for pattern, replacement in self.legacy:
+                name = re.sub(pattern, replacement, name)
+            return name
+
+        return {renamed(name): np.asarray(value) for name, value in entries.items()}
+
+    def found_in(self, entries: Mapping[str, np.ndarray]) -> dict[str, bool]:
+        """The optional parts that a state dict has, and has not."""
+        return {o: any(re.search(pattern, name) for name in entries) for o, pattern in self.optional.items()}
 
     def layout(self, place: str, value: np.ndarray, back: bool) -> np.ndarray:
         """An array of torch's layout in ours, or `back`."""
@@ -79,13 +103,23 @@ def places(variables: Mapping) -> dict[str, tuple[tuple, Any]]:
     return found
 
 
+# Any network accepts it.
+BLANK = {"image": np.zeros((1, 64, 64, 3), np.float32), "image_size": np.array([[64, 64]], np.int32)}
+
+
 def abstract(architecture: Architecture) -> Any:
     """The variables' shapes."""
-    batch = {
-        "image": jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32),
-        "image_size": jax.ShapeDtypeStruct((1, 2), np.int32),
-    }
-    return jax.eval_shape(architecture.init, jax.random.key(0), batch)
+    return jax.eval_shape(architecture.init, jax.random.key(0), BLANK)
+
+
+def initial(architecture: Architecture, wanted: Collection[str], key: jax.Array) -> dict[str, np.ndarray]:
+    """{place: value} as `architecture.init` draws them."""
+
+    @jax.jit
+    def draw(key):  # what is not returned is not computed
+        return {place: leaf for place, (_, leaf) in places(architecture.init(key, BLANK)).items() if place in wanted}
+
+    return jax.device_get(draw(key))
 
 
 def from_torch(
@@ -95,7 +129,7 @@ def from_torch(
 
     Raises StateDictError that lists what is missing, unexpected or of another shape.
     """
-    entries = {_renamed(name, builder.legacy): np.asarray(value) for name, value in entries.items()}
+    entries = builder.today(entries)
     fresh, wrong, values, used = fresh or {}, [], {}, set()
     for place, (path, leaf) in places(shapes).items():
         name = builder.name(place)
@@ -113,10 +147,7 @@ def from_torch(
     unexpected = [name for name in entries if name not in used and not name.endswith("num_batches_tracked")]
     wrong += [f"unexpected: {name}" for name in unexpected]
     if wrong:
-        more = f"\n  and {len(wrong) - 20} more" if len(wrong) > 20 else ""
-        raise StateDictError(
-            f"The state dict does not fit: {len(wrong)} entries are wrong.\n  " + "\n  ".join(wrong[:20]) + more
-        )
+        raise StateDictError(f"The state dict does not fit: {len(wrong)} entries are wrong.", wrong)
     return jax.tree_util.tree_map_with_path(lambda path, _: values[path], shapes)
 
 
@@ -129,9 +160,3 @@ def to_torch(builder: Builder, variables: Mapping) -> dict[str, np.ndarray]:
         if name.endswith("running_var") and builder.counted:
             entries[name.replace("running_var", "num_batches_tracked")] = np.zeros((), np.int64)
     return entries
-
-
-def _renamed(name: str, rules) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name

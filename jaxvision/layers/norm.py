@@ -12,9 +12,10 @@ KINDS = ("batch", "frozen", "group", "none")
 class Norm(nn.Module):
     """Normalises the last axis of x.
 
-    kind: "batch" (statistics of the batch in training, running ones otherwise; momentum 0.9), "frozen" (always the running
+    kind: "batch" (statistics of the batch in training, running ones otherwise), "frozen" (always the running
       ones; scale and bias stay parameters, held by the optimiser's `trainable` pattern), "group" (32 groups, or as many as
-      divide the channels), "none".
+      divide the channels), "none". A number after a colon is its eps, as "frozen:0" for torchvision's COCO_V1 detectors.
+    momentum: what running statistics keep of themselves in a step; torch states what they lose.
     axis: name of the mapped axis over which batch statistics are taken under pmap or shard_map; jit needs none.
     Statistics are computed in float32. Raises ValueError for another kind.
     """
@@ -24,20 +25,23 @@ class Norm(nn.Module):
     axis: str | None = None
     scale_init: Any = nn.initializers.ones
     dtype: Any = jnp.float32
+    momentum: float = 0.9
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        if self.kind not in KINDS:
+        kind, _, eps = self.kind.partition(":")
+        if kind not in KINDS:
             raise ValueError(f"norm {self.kind!r} is not one of {', '.join(KINDS)}.")
-        if self.kind == "none":
+        if kind == "none":
             return x
-        if self.kind == "group":
+        eps = float(eps or self.eps)
+        if kind == "group":
             groups = max(g for g in range(1, 33) if x.shape[-1] % g == 0)
-            return nn.GroupNorm(groups, epsilon=self.eps, scale_init=self.scale_init, dtype=self.dtype, name="norm")(x)
+            return nn.GroupNorm(groups, epsilon=eps, scale_init=self.scale_init, dtype=self.dtype, name="norm")(x)
         return nn.BatchNorm(
-            use_running_average=self.kind == "frozen" or not train,
-            momentum=0.9,
-            epsilon=self.eps,
+            use_running_average=kind == "frozen" or not train,
+            momentum=self.momentum,
+            epsilon=eps,
             axis_name=self.axis,
             scale_init=self.scale_init,
             dtype=self.dtype,

@@ -34,7 +34,7 @@ def resize(
         rows, columns = (_nearest(i, o) for i, o in ((x.shape[-3], height), (x.shape[-2], width)))
         return x[..., rows, :, :][..., columns, :]
     rows, columns = (
-        _matrix(i, o, method, align_corners, antialias) for i, o in ((x.shape[-3], height), (x.shape[-2], width))
+        weight_matrix(i, o, method, align_corners, antialias) for i, o in ((x.shape[-3], height), (x.shape[-2], width))
     )
     dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32
     x = x.astype(jnp.float32)
@@ -50,8 +50,10 @@ def _nearest(extent: int, out: int) -> np.ndarray:
     return np.minimum(np.floor(np.arange(out, dtype=np.float32) * scale), extent - 1).astype(np.int32)
 
 
-def _matrix(extent: int, out: int, method: str, align_corners: bool, antialias: bool) -> np.ndarray:
-    """Weights (out, extent) of each input sample in each output sample."""
+def weight_matrix(
+    extent: int, out: int, method: str = "bilinear", align_corners: bool = False, antialias: bool = False
+) -> np.ndarray:
+    """Weights (out, extent) of each input sample in each output sample, float32. Numpy; the arguments are `resize`'s."""
     i = np.arange(out, dtype=np.float64)
     if align_corners:
         positions = i * ((extent - 1) / (out - 1) if out > 1 else 0)
