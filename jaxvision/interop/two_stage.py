@@ -29,21 +29,38 @@ V1 = [
     (r"^mask_head\.upsample_bias", "roi_heads.mask_predictor.conv5_mask.bias"),
     (r"^mask_head/logits", "roi_heads.mask_predictor.mask_fcn_logits"),
 ]
+V2 = [  # four convolutions, a flattening, one dense layer
+    (r"^box_head/conv(\d)", r"roi_heads.box_head.\1.0"),
+    (r"^box_head/norm(\d)", r"roi_heads.box_head.\1.1"),
+    (r"^box_head/fc6", "roi_heads.box_head.5"),
+    *V1,
+]
 LEGACY = [
     (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
     (r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
     (r"mask_head\.mask_fcn(\d)\.", lambda m: f"mask_head.{int(m[1]) - 1}.0."),
 ]
 HEAD = [r"^box_head/(logits|deltas)\.", r"^mask_head/logits\."]
+SECOND = dict(
+    rpn_convs=2, box_convs=(256,) * 4, box_fcs=1, norm="batch", fpn_norm="batch", head_norm="batch", aligned=False
+)
 
-BUILDERS = {
-    "maskrcnn_resnet50_fpn": Builder(
-        "mask_rcnn",
-        {"num_classes": 91, "norm": "frozen", "aligned": False},
-        V1,
+
+def _builder(architecture: str, names, **options) -> Builder:
+    return Builder(
+        architecture,
+        {"num_classes": 91, "aligned": False, **options},
+        names,
         flattened={r"^box_head/fc6\.weight": (7, 7)},
         layouts={r"^mask_head/upsample\.weight": UPSAMPLE},
         head=HEAD,
         legacy=LEGACY,
-    ),
+    )
+
+
+BUILDERS = {
+    "fasterrcnn_resnet50_fpn": _builder("faster_rcnn", V1),
+    "fasterrcnn_resnet50_fpn_v2": _builder("faster_rcnn", V2, **SECOND),
+    "maskrcnn_resnet50_fpn": _builder("mask_rcnn", V1),
+    "maskrcnn_resnet50_fpn_v2": _builder("mask_rcnn", V2, **SECOND),
 }

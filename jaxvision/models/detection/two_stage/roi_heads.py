@@ -3,6 +3,7 @@
 Fast R-CNN (Girshick, ICCV 2015) for classes and boxes, Mask R-CNN (He et al., ICCV 2017) for masks, by torchvision's rules.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -141,6 +142,11 @@ def sample_rois(
     return {"rois": rois, "rois_valid": kept, "roi_matches": matches, "roi_classes": classes}
 
 
+def first_positives(found: Mapping[str, jax.Array], count: int) -> tuple[jax.Array, jax.Array]:
+    """Of sampled RoIs the first `count`, (B,count,4), all there may be positives among; and how many lie beyond, (B,)."""
+    return found["rois"][:, :count], (found["roi_classes"][:, count:] > 0).sum(1)
+
+
 def roi_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], real) -> dict:
     """`roi_class` and `roi_box`, both over the number of sampled RoIs."""
     classes = outputs["roi_classes"]
@@ -152,14 +158,18 @@ def roi_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array],
     return {"roi_class": (total, count), "roi_box": (box, count)}
 
 
-def mask_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], real) -> dict:
-    """`mask`: binary cross-entropy of the true class's map, over the cells of the positive RoIs."""
+def mask_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], real, aligned: bool = True) -> dict:
+    """`mask`: binary cross-entropy of the true class's map, over the cells of the positive RoIs.
+
+    aligned: of the targets, see `mask_targets`; False goes with torchvision's adaptive number of samples.
+    """
     logits = outputs["mask_logits"]
     count, side = logits.shape[1:3]
     rois, matches, classes = (outputs[name][:, :count] for name in ("rois", "roi_matches", "roi_classes"))
     valid = outputs["rois_valid"][:, :count] & (classes > 0)
     valid = valid if real is None else valid & real[:, None]
-    targets = jax.vmap(lambda *image: mask_targets(*image, side))(batch["masks"], batch["mask_boxes"], rois, matches)
+    resample = functools.partial(mask_targets, size=side, sampling_ratio=2 if aligned else -1, aligned=aligned)
+    targets = jax.vmap(resample)(batch["masks"], batch["mask_boxes"], rois, matches)
     logits = of_class(jnp.moveaxis(logits, -1, 2), classes)
     return {"mask": sigmoid_cross_entropy(logits, targets, valid)}
 

@@ -24,7 +24,8 @@ class RPN(nn.Module):
 
     sizes: anchor sizes in pixels, a tuple a level; ratios: height / width. pre_nms: the best anchors a level that are kept
       before NMS, post_nms: proposals an image after it, each (in training, otherwise).
-    samples, positive_fraction, high, low: of the anchors that are trained on. min_side: smaller proposals are dropped.
+    score_threshold, min_side: proposals of a lower objectness (0..1) or a shorter side are dropped before NMS.
+    samples, positive_fraction, high, low: of the anchors that are trained on.
     """
 
     sizes: Sequence[Sequence[float]]
@@ -34,6 +35,7 @@ class RPN(nn.Module):
     pre_nms: tuple[int, int] = (2000, 1000)
     post_nms: tuple[int, int] = (2000, 1000)
     nms_threshold: float = 0.7
+    score_threshold: float = 0.0
     min_side: float = 1e-3
     samples: int = 256
     positive_fraction: float = 0.5
@@ -78,8 +80,9 @@ class RPN(nn.Module):
             scores.append(s)
             levels.append(jnp.full(len(s), level))
         boxes, scores, levels = map(jnp.concatenate, (boxes, scores, levels))
-        large = jnp.all(boxes[:, 2:] - boxes[:, :2] >= self.min_side, -1)
-        indices, valid = top_detections(boxes, scores, levels, large, self.nms_threshold, self.post_nms[not train])
+        usable = jnp.all(boxes[:, 2:] - boxes[:, :2] >= self.min_side, -1)
+        usable &= jax.nn.sigmoid(scores) >= self.score_threshold
+        indices, valid = top_detections(boxes, scores, levels, usable, self.nms_threshold, self.post_nms[not train])
         return boxes[indices], valid
 
     @nn.nowrap
