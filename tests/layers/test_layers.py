@@ -55,16 +55,19 @@ def slow_conv(x, kernel, bias, stride, padding, dilation, groups):
         {"kernel": 7, "stride": 2},
         {"kernel": 3, "dilation": 2},
         {"kernel": 3, "groups": 2, "bias": False},
+        {"kernel": 3, "groups": 4, "features": 4},
+        {"kernel": 5, "groups": 4, "features": 4, "stride": 2},
+        {"kernel": 3, "groups": 4, "features": 4, "stride": 2, "dilation": 2, "padding": 3},
     ],
     ids=str,
 )
 def test_conv_counts_its_padding_as_torch_does(options):
     x = RNG.normal(size=(2, 8, 9, 4)).astype(np.float32)  # one side even, one odd
-    layer = Conv(6, bias_init=jax.nn.initializers.normal(), **options)
+    layer = Conv(**{"features": 6, "bias_init": jax.nn.initializers.normal(), **options})
     out, variables = init_with_output(layer, x)
     params = variables["params"]
     k, dilation, groups = options["kernel"], options.get("dilation", 1), options.get("groups", 1)
-    assert params["kernel"].shape == (k, k, 4 // groups, 6)
+    assert params["kernel"].shape == (k, k, 4 // groups, layer.features)
     assert ("bias" in params) == options.get("bias", True)
     padding = options.get("padding", dilation * (k - 1) // 2)
     expected = slow_conv(
