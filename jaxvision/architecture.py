@@ -16,11 +16,15 @@ from flax import linen as nn
 from jaxvision.suggest import suggest
 
 REGISTRY = {
+    "alexnet": "jaxvision.models.backbones.alexnet:alexnet",
     "fcn32s": "jaxvision.models.segmentation.fcn:fcn32s",
     "fcn16s": "jaxvision.models.segmentation.fcn:fcn16s",
     "fcn8s": "jaxvision.models.segmentation.fcn:fcn8s",
+    "googlenet": "jaxvision.models.backbones.googlenet:googlenet",
     "mask_rcnn": "jaxvision.models.detection.mask_rcnn:mask_rcnn",
     "resnet": "jaxvision.models.backbones.resnet:resnet",
+    "squeezenet": "jaxvision.models.backbones.squeezenet:squeezenet",
+    "vgg": "jaxvision.models.backbones.vgg:vgg",
 }
 
 

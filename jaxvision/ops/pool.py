@@ -46,6 +46,24 @@ def avg_pool(
     return x
 
 
+def adaptive_avg_pool(x: Array, size: Pair) -> Array:
+    """Means of x (B, H, W, C) over `size` cells; cell i of n spans rows floor(i H / n) to ceil((i + 1) H / n), torch's rule.
+
+    Cells overlap where H is no multiple of n, and repeat rows where H is smaller.
+    """
+    for axis, cells in zip((1, 2), np.broadcast_to(size, 2).tolist()):
+        extent = x.shape[axis]
+        if cells == extent:
+            continue
+        start, stop = np.arange(cells) * extent // cells, -(-np.arange(1, cells + 1) * extent // cells)
+        rows = np.arange(extent)
+        inside = (rows >= start[:, None]) & (rows < stop[:, None])
+        weights = (inside / (stop - start)[:, None]).astype(np.float32)
+        equation = "oh,bhwc->bowc" if axis == 1 else "ow,bhwc->bhoc"
+        x = jnp.einsum(equation, weights, x, precision="highest").astype(x.dtype)
+    return x
+
+
 def _axes(x, window, stride, padding, ceil_mode):
     """Axis and (window, stride, padding, output size) of the height and the width of x."""
     stride = window if stride is None else stride

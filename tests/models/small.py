@@ -21,10 +21,13 @@ def _without_name(options, **changes):
     return {name: value for name, value in {**options, **changes}.items() if name != "name"}
 
 
+CLASSIFIERS = ("alexnet", "googlenet", "resnet", "squeezenet", "vgg")
 SMALL = {
+    "alexnet": dict(widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
     "fcn32s": _without_name(FCN8S, fc=24),
     "fcn16s": _without_name(FCN8S, fc=24, deconv="learned", norm="group"),
     "fcn8s": _without_name(FCN8S, fc=24, deconv="paper", norm="batch"),
+    "googlenet": dict(width=0.125, dropout=0.0, aux_dropout=0.0, norm="batch"),
     "mask_rcnn": _without_name(
         MASK_RCNN,
         widths=(12, 12, 16, 16),
@@ -36,12 +39,25 @@ SMALL = {
         class_agnostic=False,
     ),
     "resnet": _without_name(RESNET),
+    "squeezenet": dict(stem_width=8, widths=(2, 3, 4, 6), dropout=0.0),
+    "vgg": dict(depths=(1, 1, 1, 1, 1), widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
 }
 
 
 def create(name: str, **changes) -> architectures.Architecture:
-    classes = len(CLASS_NAMES) - (name == "resnet")
+    classes = len(CLASS_NAMES) - (name in CLASSIFIERS)
     return architectures.create(name, num_classes=classes, **{**SMALL[name], **changes})
+
+
+def kept_and_dropped(architecture, variables, batch) -> tuple[dict, dict]:
+    """Outputs without dropout, and with it as in training, where BatchNorm takes the batch's statistics."""
+
+    @functools.partial(jax.jit, static_argnames="train")
+    def apply(variables, train):
+        rngs = {"dropout": jax.random.key(1)}
+        return architecture.model.apply(variables, batch, train=train, rngs=rngs, mutable=["batch_stats"])[0]
+
+    return apply(variables, train=False), apply(variables, train=True)
 
 
 def example(number: int, side: int = SIDE) -> dict:

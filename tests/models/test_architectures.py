@@ -14,6 +14,7 @@ from jaxvision.train.state import TrainState
 from jaxvision.train.step import train_step
 
 RATE = {"mask_rcnn": 3e-3}
+SIDES = {"alexnet": (15, 7, 3, 3, 3), "squeezenet": (31, 15, 7, 3, 3)}  # of c1..c5, where they are not halves
 STEPS = {"mask_rcnn": 120}
 
 
@@ -51,8 +52,9 @@ def test_variables_are_plain_dicts(network):
 
 def test_shapes(network):
     outputs, _, predictions = network.forward(network.variables, network.batch(network.pictures))
-    for level in range(1, 6):
-        assert outputs[f"c{level}"].shape[:3] == (2, SIDE >> level, SIDE >> level)
+    sides = SIDES.get(network.architecture.name, [SIDE >> level for level in range(1, 6)])
+    for level, side in enumerate(sides, 1):
+        assert outputs[f"c{level}"].shape[:3] == (2, side, side)
     if network.task == "instance_segmentation":
         for level in range(2, 7):
             assert outputs[f"p{level}"].shape == (2, SIDE >> level, SIDE >> level, 16)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from golden import nhwc
 
-from jaxvision.ops.pool import avg_pool, max_pool
+from jaxvision.ops.pool import adaptive_avg_pool, avg_pool, max_pool
 
 FEATURES = nhwc("features")
 
@@ -61,3 +61,18 @@ def test_integers_and_pairs():
     x = np.arange(24, dtype=np.int32).reshape(1, 4, 6, 1) - 30
     assert max_pool(x, (1, 3), (2, 3), (0, 0))[0, :, :, 0].tolist() == [[-28, -25], [-16, -13]]
     assert max_pool(x, 3, 2, 1)[0, 0, 0, 0] == -23
+
+
+@pytest.mark.parametrize("size", [7, (6, 4), (1, 23), (30, 5)])
+def test_adaptive_cells_are_torchs(size):
+    """From floor(i n / cells) to ceil((i + 1) n / cells), in torch's words; more cells than rows repeat them."""
+    x = FEATURES[:, :, :, :3]
+    height, width = (size, size) if isinstance(size, int) else size
+    expected = np.zeros((len(x), height, width, 3))
+    for i in range(height):
+        for j in range(width):
+            rows = slice(math.floor(i * 17 / height), math.ceil((i + 1) * 17 / height))
+            columns = slice(math.floor(j * 23 / width), math.ceil((j + 1) * 23 / width))
+            expected[:, i, j] = x[:, rows, columns].mean((1, 2))
+    np.testing.assert_allclose(adaptive_avg_pool(x, size), expected, atol=1e-6)
+    np.testing.assert_array_equal(adaptive_avg_pool(x, (17, 23)), x)

@@ -11,15 +11,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxvision.architecture import Architecture
-from jaxvision.batch import real_rows
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
-from jaxvision.losses.cross_entropy import softmax_cross_entropy
-from jaxvision.ops.images import normalize
+from jaxvision.models.backbones.classification import IMAGENET_MEAN as IMAGENET_MEAN
+from jaxvision.models.backbones.classification import IMAGENET_STD as IMAGENET_STD
+from jaxvision.models.backbones.classification import classification_losses, classification_predict, network_input
 from jaxvision.ops.pool import max_pool
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # name -> fields of ResNet
 TRUNKS = {
@@ -162,20 +159,9 @@ class ResNetClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
-        x = normalize(batch["image"], batch["image_size"], IMAGENET_MEAN, IMAGENET_STD)
-        maps = self.trunk(x, train)
+        maps = self.trunk(network_input(batch), train)
         pooled = maps["c5"].astype(jnp.float32).mean((1, 2))
         return {**maps, "logits": nn.Dense(self.num_classes, name="head")(pooled)}
-
-
-def classification_losses(outputs, batch):
-    """{"class": softmax cross-entropy of each image's label}."""
-    return {"class": softmax_cross_entropy(outputs["logits"], batch["label"], real_rows(batch))}
-
-
-def classification_predict(outputs, batch):
-    """{"probabilities": (B, K) float32}."""
-    return {"probabilities": jax.nn.softmax(outputs["logits"])}
 
 
 def resnet(

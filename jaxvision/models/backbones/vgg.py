@@ -1,24 +1,33 @@
-"""VGG (Simonyan & Zisserman, "Very Deep Convolutional Networks", ICLR 2015) as a trunk."""
+"""VGG (Simonyan & Zisserman, "Very Deep Convolutional Networks", ICLR 2015), as a trunk and as a classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxvision.layers.conv import Conv
+from jaxvision.architecture import Architecture
+from jaxvision.layers.conv import Conv, he_normal
 from jaxvision.layers.geometry import Geometry
 from jaxvision.layers.norm import Norm
-from jaxvision.ops.pool import max_pool
+from jaxvision.models.backbones.classification import classification_losses, classification_predict, network_input
+from jaxvision.ops.pool import adaptive_avg_pool, max_pool
 
-VGG16 = ((2, 2, 3, 3, 3), (64, 128, 256, 512, 512))
+DEPTHS = {
+    "vgg11": (1, 1, 2, 2, 2),
+    "vgg13": (2, 2, 2, 2, 2),
+    "vgg16": (2, 2, 3, 3, 3),
+    "vgg19": (2, 2, 4, 4, 4),
+}
+VGG16 = (DEPTHS["vgg16"], (64, 128, 256, 512, 512))
 
 
 class VGG(nn.Module):
     """Images (B,H,W,3), normalised, to maps {"c1": stride 2, ..., "c5": 32}: each block's output after its pool.
 
     pad: of the very first convolution (FCN's is 100). ceil_mode: of the pools, as in Caffe. norm: after each convolution.
+    bias: of convolutions that a norm follows; those without one always have it.
     """
 
     depths: Sequence[int] = VGG16[0]
@@ -29,6 +38,7 @@ class VGG(nn.Module):
     axis: str | None = None
     remat: bool = False
     dtype: Any = jnp.float32
+    bias: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -36,7 +46,8 @@ class VGG(nn.Module):
         block = nn.remat(_Block, static_argnums=(2,)) if self.remat else _Block
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths), 1):
             pad = self.pad if stage == 1 else 1
-            x = block(depth, width, pad, self.norm, self.axis, self.dtype, name=f"block{stage}")(x, train)
+            bias = self.bias or self.norm == "none"
+            x = block(depth, width, pad, bias, self.norm, self.axis, self.dtype, name=f"block{stage}")(x, train)
             x = maps[f"c{stage}"] = self.perturb(f"c{stage}", max_pool(x, 2, 2, ceil_mode=self.ceil_mode))
         return maps
 
@@ -56,6 +67,7 @@ class _Block(nn.Module):
     depth: int
     width: int
     pad: int
+    bias: bool
     norm: str
     axis: str | None
     dtype: Any
@@ -64,6 +76,51 @@ class _Block(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         for i in range(self.depth):
             pad = self.pad if i == 0 else 1
-            x = Conv(self.width, 3, padding=pad, bias=self.norm == "none", dtype=self.dtype, name=f"conv{i}")(x)
+            x = Conv(self.width, 3, padding=pad, bias=self.bias, dtype=self.dtype, name=f"conv{i}")(x)
             x = nn.relu(Norm(self.norm, axis=self.axis, dtype=self.dtype, name=f"norm{i}")(x, train))
         return x
+
+
+class VGGClassifier(nn.Module):
+    """`logits` (B, num_classes) from c5 pooled to 7x7, beside the trunk's maps. Raises ValueError for images too small."""
+
+    trunk: VGG
+    num_classes: int
+    fc: int = 4096
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
+        maps = self.trunk(network_input(batch, 2 ** len(self.trunk.depths)), train)
+        x = adaptive_avg_pool(maps["c5"], 7)
+        x = x.reshape(len(x), -1)
+        for name in ("fc6", "fc7"):
+            x = nn.relu(nn.Dense(self.fc, kernel_init=he_normal, dtype=self.dtype, name=name)(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return {**maps, "logits": nn.Dense(self.num_classes, name="head")(x.astype(jnp.float32))}
+
+
+def vgg(
+    num_classes: int,
+    trunk_name: str = "vgg16",
+    depths: Sequence[int] | None = None,
+    widths: Sequence[int] = VGG16[1],
+    fc: int = 4096,
+    dropout: float = 0.5,
+    norm: str = "none",
+    axis: str | None = None,
+    remat: bool = False,
+    dtype: Any = jnp.float32,
+) -> Architecture:
+    """A VGG classifier; `trunk_name` ("vgg11", "vgg13", "vgg16", "vgg19") sets the depths, `depths` overrides them.
+
+    norm="batch" is torchvision's "_bn", whose convolutions keep their bias. fc: channels of fc6 and fc7. Raises ValueError
+    for an unknown name.
+    """
+    if trunk_name not in DEPTHS:
+        raise ValueError(f"There is no trunk {trunk_name!r}; known: {', '.join(DEPTHS)}.")
+    depths = DEPTHS[trunk_name] if depths is None else depths
+    trunk = VGG(tuple(depths), tuple(widths), norm=norm, axis=axis, remat=remat, dtype=dtype, bias=True)
+    model = VGGClassifier(trunk, num_classes, fc, dropout, dtype)
+    return Architecture("vgg", model, classification_losses, classification_predict, "classification")

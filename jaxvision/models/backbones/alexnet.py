@@ -1,0 +1,71 @@
+"""AlexNet in the form of Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014.
+
+Five convolutions of 64 to 384 channels, no local response normalisation, and two dense layers with dropout before them,
+as torchvision has it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxvision.architecture import Architecture
+from jaxvision.layers.conv import Conv, he_normal
+from jaxvision.models.backbones.classification import classification_losses, classification_predict, network_input
+from jaxvision.ops.pool import adaptive_avg_pool, max_pool
+
+WIDTHS = (64, 192, 384, 256, 256)
+SMALLEST = 63
+
+
+class AlexNet(nn.Module):
+    """Images (B,H,W,3), normalised, to the maps of the five convolutions after ReLU {"c1": stride 4, "c2": 8, others: 16}."""
+
+    widths: Sequence[int] = WIDTHS
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        maps = {}
+        for i, (width, kernel, stride, pad) in enumerate(
+            zip(self.widths, (11, 5, 3, 3, 3), (4, 1, 1, 1, 1), (2, 2, 1, 1, 1)), 1
+        ):
+            x = nn.relu(Conv(width, kernel, stride, pad, dtype=self.dtype, name=f"conv{i}")(x))
+            x = maps[f"c{i}"] = self.perturb(f"c{i}", x)
+            if i < 3:
+                x = max_pool(x, 3, 2)
+        return maps
+
+
+class AlexNetClassifier(nn.Module):
+    """`logits` (B, num_classes) from c5 pooled to 6x6, beside the trunk's maps. Raises ValueError for images below 63 pixels."""
+
+    trunk: AlexNet
+    num_classes: int
+    fc: int = 4096
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
+        maps = self.trunk(network_input(batch, SMALLEST), train)
+        x = adaptive_avg_pool(max_pool(maps["c5"], 3, 2), 6)
+        x = x.reshape(len(x), -1)
+        for name in ("fc6", "fc7"):
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = nn.relu(nn.Dense(self.fc, kernel_init=he_normal, dtype=self.dtype, name=name)(x))
+        return {**maps, "logits": nn.Dense(self.num_classes, name="head")(x.astype(jnp.float32))}
+
+
+def alexnet(
+    num_classes: int,
+    widths: Sequence[int] = WIDTHS,
+    fc: int = 4096,
+    dropout: float = 0.5,
+    dtype: Any = jnp.float32,
+) -> Architecture:
+    """An AlexNet classifier; widths: of the five convolutions, fc: of the two dense layers."""
+    model = AlexNetClassifier(AlexNet(tuple(widths), dtype), num_classes, fc, dropout, dtype)
+    return Architecture("alexnet", model, classification_losses, classification_predict, "classification")
