@@ -28,3 +28,19 @@ def match(iou: Array, valid: Array, high: float, low: float, low_quality: bool =
         forced = ((iou == peak) & (peak > 0)).any(0)
         matched = jnp.where(forced, own, matched)
     return matched
+
+
+def claim_best(matches: Array, iou: Array, valid: Array) -> Array:
+    """`matches` (A,) of `match`, in which each ground truth also has the anchor that overlaps it best (the first of equals).
+
+    Where several claim one anchor the last of them has it, and the others may end without any: torchvision's SSDMatcher.
+    As in `match`, rows that are not `valid` (G,) of `iou` (G, A) claim nothing, and neither does a ground truth that
+    overlaps no anchor; torchvision gives it the first one.
+    """
+    if iou.shape[0] == 0:
+        return matches
+    best = iou.argmax(1)
+    claims = valid & (iou.max(1) > 0)
+    wanted = claims[:, None] & (best[:, None] == jnp.arange(iou.shape[1]))
+    owner = jnp.where(wanted, jnp.arange(len(iou), dtype=jnp.int32)[:, None], BELOW).max(0)
+    return jnp.where(owner >= 0, owner, matches)

@@ -5,7 +5,7 @@ import pytest
 from golden import GOLDEN
 
 from jaxvision.ops import boxes as box_ops
-from jaxvision.ops.matching import BELOW, BETWEEN, match
+from jaxvision.ops.matching import BELOW, BETWEEN, claim_best, match
 
 IOU = np.asarray(box_ops.iou(GOLDEN["boxes"][:6], GOLDEN["boxes"][6:300]))
 
@@ -48,3 +48,25 @@ def test_ground_truth_that_touches_nothing_forces_nothing():
     iou = np.array([[0, 0, 0, 0], [0.1, 0.8, 0.2, 0]], np.float32)
     assert match(iou, np.ones(2, bool), 0.7, 0.3, True).tolist() == [-1, 1, -1, -1]
     assert match(iou[:0], np.ones(0, bool), 0.7, 0.3, True).tolist() == [-1] * 4
+
+
+def slow_claim(matches, iou, valid):
+    """torchvision's SSDMatcher, one ground truth after the other."""
+    matches = list(matches)
+    for g in np.flatnonzero(valid):
+        if iou[g].max() > 0:
+            matches[iou[g].argmax()] = g
+    return matches
+
+
+def test_each_ground_truth_claims_its_best_anchor_and_the_last_has_it():
+    iou = np.array([[0.1, 0.6, 0.2], [0, 0.3, 0.1], [0, 0, 0], [0.9, 0.9, 0.9]], np.float32)
+    valid = np.array([True, True, True, False])
+    assert claim_best(np.array([-1, 0, -1]), iou, valid).tolist() == [-1, 1, -1]
+    rng = np.random.default_rng(1)
+    iou = rng.integers(0, 5, (300, 4, 6)).astype(np.float32) / 10 * (rng.random((300, 4, 1)) < 0.8)
+    valid, matches = rng.random((300, 4)) < 0.7, rng.integers(-1, 4, (300, 6)).astype(np.int32)
+    claimed = jax.jit(jax.vmap(claim_best))(matches, iou, valid)
+    assert claimed.tolist() == [slow_claim(*row) for row in zip(matches, iou, valid)]
+    assert claimed.dtype == jnp.int32
+    np.testing.assert_array_equal(claim_best(matches[0], iou[0, :0], valid[0, :0]), matches[0])
