@@ -22,6 +22,7 @@ REGISTRY = {
     "fcn8s": "jaxvision.models.segmentation.fcn:fcn8s",
     "googlenet": "jaxvision.models.backbones.googlenet:googlenet",
     "mask_rcnn": "jaxvision.models.detection.mask_rcnn:mask_rcnn",
+    "mobilenet_v3": "jaxvision.models.backbones.mobilenet_v3:mobilenet_v3",
     "resnet": "jaxvision.models.backbones.resnet:resnet",
     "squeezenet": "jaxvision.models.backbones.squeezenet:squeezenet",
     "vgg": "jaxvision.models.backbones.vgg:vgg",

@@ -21,7 +21,7 @@ def _without_name(options, **changes):
     return {name: value for name, value in {**options, **changes}.items() if name != "name"}
 
 
-CLASSIFIERS = ("alexnet", "googlenet", "resnet", "squeezenet", "vgg")
+CLASSIFIERS = ("alexnet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
 SMALL = {
     "alexnet": dict(widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
     "fcn32s": _without_name(FCN8S, fc=24),
@@ -38,6 +38,7 @@ SMALL = {
         mask_convs=(16,),
         class_agnostic=False,
     ),
+    "mobilenet_v3": dict(trunk_name="mobilenet_v3_small", width=0.25, fc=16, dropout=0.0, norm="batch", momentum=0.8),
     "resnet": _without_name(RESNET),
     "squeezenet": dict(stem_width=8, widths=(2, 3, 4, 6), dropout=0.0),
     "vgg": dict(depths=(1, 1, 1, 1, 1), widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
