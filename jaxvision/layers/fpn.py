@@ -13,15 +13,18 @@ from jaxvision.ops.resize import resize
 
 
 class FPN(nn.Module):
-    """Maps {"c2": ..., "c5": ...} to {"p2", ..., "p5", "p6"}, `features` channels each, float32.
+    """Maps {"c2": ..., "c5": ...} to {"p2", ..., "p5"} and what `extra` adds, `features` channels each, float32.
 
     1x1 laterals, a top-down path that takes the nearest cell, and 3x3 convolutions without non-linearity, each followed by
-    `norm`. The last level is every second cell of the one before it, at twice its stride.
+    `norm`. extra: "pool" adds one level, every second cell of the last (Faster R-CNN's p6). The name of a map, as "p5" or
+    "c5", adds two by 3x3 convolutions at stride 2: one of that map, one of the first rectified (RetinaNet's p6 and p7).
+    "none" adds none.
     """
 
     levels: Sequence[str] = ("c2", "c3", "c4", "c5")
     features: int = 256
     norm: str = "none"
+    extra: str = "pool"
     axis: str | None = None
     dtype: Any = jnp.float32
 
@@ -41,5 +44,12 @@ class FPN(nn.Module):
             name = f"p{level[1:]}"
             pyramid[name] = self.perturb(name, conv(above, 3, f"output_{level}").astype(jnp.float32))
         highest = int(self.levels[-1][1:])
-        pyramid[f"p{highest + 1}"] = pyramid[f"p{highest}"][:, ::2, ::2]
+        if self.extra == "pool":
+            pyramid[f"p{highest + 1}"] = pyramid[f"p{highest}"][:, ::2, ::2]
+        elif self.extra != "none":
+            x = {**maps, **pyramid}[self.extra]
+            for name in (f"p{highest + 1}", f"p{highest + 2}"):
+                x = Conv(self.features, 3, 2, kernel_init=init, dtype=self.dtype, name=f"extra_{name}")(x)
+                pyramid[name] = self.perturb(name, x.astype(jnp.float32))
+                x = nn.relu(pyramid[name])
         return dict(sorted(pyramid.items()))

@@ -1,0 +1,60 @@
+"""From scored anchors to detections, by the rule that RetinaNet and FCOS share."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxvision.ops import boxes as box_ops
+from jaxvision.ops.nms import top_detections
+
+
+def detect(
+    anchors: Sequence[jax.Array],
+    scores: Sequence[jax.Array],
+    offsets: Sequence[jax.Array],
+    image_size: jax.Array,
+    *,
+    decode: Callable[[jax.Array, jax.Array], jax.Array],
+    first_class: int,
+    score_threshold: float,
+    nms_threshold: float,
+    candidates: int,
+    detections: int,
+) -> dict[str, jax.Array]:
+    """`boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, and `overflow` (B,): how many scores above the
+    threshold did not fit among a level's `candidates`.
+
+    anchors (A,4), scores (B,A,K) in 0..1, offsets (B,A,4): one array a level. Of each level the best `candidates` pairs
+    of an anchor and a class above the threshold become boxes, `decode(offsets, anchors)`, clipped to the image; NMS runs
+    over all levels within each class. Classes below `first_class` are not predicted.
+    """
+
+    def level(anchors, scores, offsets):
+        """The best pairs: boxes, classes, scores, and how many pairs were left out."""
+        scores = scores[:, first_class:]
+        rows, kinds = scores.shape
+        above = (scores > score_threshold).sum()
+        # The k best pairs are of the k anchors whose best class is best: a short list to sort in place of a long one.
+        best = jnp.sort(jax.lax.top_k(scores.max(1), min(candidates, rows))[1])
+        count = min(candidates, rows * kinds)
+        scores, pair = jax.lax.top_k(scores[best].reshape(-1), count)
+        row = best[pair // kinds]
+        boxes = decode(offsets[row], anchors[row])
+        return boxes, pair % kinds + first_class, scores, jnp.maximum(above - count, 0)
+
+    def one(scores, offsets, size):
+        boxes, classes, scores, overflow = zip(*map(level, anchors, scores, offsets))
+        boxes, classes, scores = map(jnp.concatenate, (boxes, classes, scores))
+        boxes = box_ops.clip(boxes, size)
+        kept, valid = top_detections(boxes, scores, classes, scores > score_threshold, nms_threshold, detections)
+        return boxes[kept], classes[kept], scores[kept], valid, sum(overflow)
+
+    boxes, classes, scores, valid, overflow = jax.vmap(one)(scores, offsets, image_size)
+    boxes, scores = jnp.where(valid[..., None], boxes, 0), jnp.where(valid, scores, 0)
+    return {"boxes": boxes, "classes": classes, "scores": scores, "valid": valid, "overflow": overflow}
+
+
+def predict(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """boxes, classes, scores, valid and overflow, best first."""
+    return {name: outputs[name] for name in ("boxes", "classes", "scores", "valid", "overflow")}
