@@ -17,10 +17,13 @@ from jaxvision.suggest import suggest
 
 REGISTRY = {
     "alexnet": "jaxvision.models.backbones.alexnet:alexnet",
+    "deeplabv3": "jaxvision.models.segmentation.deeplabv3:deeplabv3",
     "fcn32s": "jaxvision.models.segmentation.fcn:fcn32s",
     "fcn16s": "jaxvision.models.segmentation.fcn:fcn16s",
     "fcn8s": "jaxvision.models.segmentation.fcn:fcn8s",
+    "fcn_resnet": "jaxvision.models.segmentation.fcn_resnet:fcn_resnet",
     "googlenet": "jaxvision.models.backbones.googlenet:googlenet",
+    "lraspp": "jaxvision.models.segmentation.lraspp:lraspp",
     "mask_rcnn": "jaxvision.models.detection.mask_rcnn:mask_rcnn",
     "mobilenet_v3": "jaxvision.models.backbones.mobilenet_v3:mobilenet_v3",
     "resnet": "jaxvision.models.backbones.resnet:resnet",

@@ -21,13 +21,25 @@ def _without_name(options, **changes):
     return {name: value for name, value in {**options, **changes}.items() if name != "name"}
 
 
+NARROW = dict(  # a dilated ResNet of few channels
+    depths=(1, 1, 1, 1),
+    widths=(4, 4, 6, 8),
+    stem="stride",
+    stem_width=8,
+    aux=True,
+    dropout=0.0,
+    norm="batch",
+)
 CLASSIFIERS = ("alexnet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
 SMALL = {
     "alexnet": dict(widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
+    "deeplabv3": dict(**NARROW, features=16, rates=(1, 2, 3)),
     "fcn32s": _without_name(FCN8S, fc=24),
     "fcn16s": _without_name(FCN8S, fc=24, deconv="learned", norm="group"),
     "fcn8s": _without_name(FCN8S, fc=24, deconv="paper", norm="batch"),
+    "fcn_resnet": dict(**NARROW),
     "googlenet": dict(width=0.125, dropout=0.0, aux_dropout=0.0, norm="batch"),
+    "lraspp": dict(backbone="mobilenet_v3_small", width=0.5, features=32, norm="batch", momentum=0.8),
     "mask_rcnn": _without_name(
         MASK_RCNN,
         widths=(12, 12, 16, 16),

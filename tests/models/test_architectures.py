@@ -14,7 +14,13 @@ from jaxvision.train.state import TrainState
 from jaxvision.train.step import train_step
 
 RATE = {"mask_rcnn": 3e-3}
-SIDES = {"alexnet": (15, 7, 3, 3, 3), "squeezenet": (31, 15, 7, 3, 3)}  # of c1..c5, where they are not halves
+SIDES = {  # of c1..c5, where they are not halves
+    "alexnet": (15, 7, 3, 3, 3),
+    "deeplabv3": (32, 16, 8, 8, 8),
+    "fcn_resnet": (32, 16, 8, 8, 8),
+    "lraspp": (32, 16, 8, 4, 4),
+    "squeezenet": (31, 15, 7, 3, 3),
+}
 STEPS = {"mask_rcnn": 120}
 
 

@@ -17,13 +17,12 @@ import numpy as np
 from flax import linen as nn
 
 from jaxvision.architecture import Architecture
-from jaxvision.batch import real_rows
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.geometry import Geometry
 from jaxvision.layers.norm import Norm
-from jaxvision.losses.cross_entropy import softmax_cross_entropy
 from jaxvision.models.backbones.resnet import IMAGENET_MEAN, IMAGENET_STD
 from jaxvision.models.backbones.vgg import VGG, VGG16
+from jaxvision.models.segmentation.segmenter import segmentation_losses, segmentation_predict
 from jaxvision.ops.images import normalize
 from jaxvision.ops.resize import bilinear_kernel, conv_transpose
 
@@ -121,16 +120,6 @@ class FCN(nn.Module):
     def _score(self, name: str, x: jax.Array) -> jax.Array:
         """A 1x1 convolution that starts at zero, so that a skip changes nothing before it is trained."""
         return Conv(self.num_classes, 1, kernel_init=nn.initializers.zeros, name=name)(x.astype(jnp.float32))
-
-
-def segmentation_losses(outputs, batch):
-    """{"pixel": softmax cross-entropy of every pixel that is not 255}."""
-    return {"pixel": softmax_cross_entropy(outputs["logits"], batch["semantic"], real_rows(batch), ignore=255)}
-
-
-def segmentation_predict(outputs, batch):
-    """{"semantic": (B,H,W) int32, the class of each pixel}."""
-    return {"semantic": jnp.argmax(outputs["logits"], -1).astype(jnp.int32)}
 
 
 def _fcn(
