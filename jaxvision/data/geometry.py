@@ -132,10 +132,10 @@ def random_window(example, height, width, rng):
     )
     old_height, old_width = example["image"].shape[:2]
     y1, x1, y2, x2 = max(top, 0), max(left, 0), min(top + height, old_height), min(left + width, old_width)
-    return pad(_cut(example, y1, x1, y2, x2), max(-top, 0), max(-left, 0), height, width, MEAN_COLOUR)
+    return pad(cut(example, y1, x1, y2, x2), max(-top, 0), max(-left, 0), height, width, MEAN_COLOUR)
 
 
-def _cut(example, y1, x1, y2, x2):
+def cut(example, y1, x1, y2, x2):
     """The window [y1, y2) x [x1, x2), which lies inside the picture; see `transforms.Crop` for the objects."""
     offset = np.array([x1, y1], np.float32)
     limit = np.array([x2 - x1, y2 - y1], np.float32)
@@ -153,7 +153,7 @@ def _cut(example, y1, x1, y2, x2):
         inside = ((k[..., :2] >= offset) & (k[..., :2] <= offset + limit)).all(axis=-1, keepdims=True)
         return _joints(lambda xy: xy - offset)(k * inside)
 
-    def cut(array):
+    def window(array):
         return array[..., y1:y2, x1:x2]
 
     new = _mapped(
@@ -162,8 +162,8 @@ def _cut(example, y1, x1, y2, x2):
             "image": lambda image: image[y1:y2, x1:x2],
             "boxes": clipped,
             "proposals": proposals,
-            "masks": cut,
-            "semantic": cut,
+            "masks": window,
+            "semantic": window,
             "keypoints": keypoints,
         },
     )
@@ -180,7 +180,7 @@ def _cut(example, y1, x1, y2, x2):
     if "area" in example:
         share = np.where(whole, 1, left / np.maximum(before, np.finfo(np.float32).tiny))
         new["area"] = (example["area"] * share).astype(np.float32)
-    return _select(new, kept)
+    return select(new, kept)
 
 
 def _box_area(boxes):
@@ -191,7 +191,9 @@ def _is_visible(boxes):
     return (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
 
 
-def _select(example, kept):
+def select(example, kept):
+    """The objects that are `kept`, an index or a mask."""
+
     def rows(values):
         return values[kept] if isinstance(values, np.ndarray) else [v for v, keep in zip(values, kept) if keep]
 

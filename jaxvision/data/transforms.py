@@ -7,10 +7,11 @@ the arrays it was given. How fields move is in `jaxvision.data.geometry`.
 import dataclasses
 from collections.abc import Mapping
 
-import cv2
 import numpy as np
 
+from jaxvision.data.colour import brightness, contrast, hue, saturation
 from jaxvision.data.geometry import mirror, pad, random_window, resize, turn
+from jaxvision.data.ssd_transforms import IoUCrop, PhotometricDistort, ZoomOut
 from jaxvision.suggest import suggest
 
 
@@ -104,7 +105,7 @@ class ColorJitter:
 
     def __call__(self, example, rng):
         image = example["image"].astype(np.float32) / 255
-        changes = (_brightness, _contrast, _saturation, _hue)
+        changes = (brightness, contrast, saturation, hue)
         amounts = rng.uniform(-1, 1, 4) * dataclasses.astuple(self)
         for i in rng.permutation(4):
             if amounts[i]:
@@ -140,6 +141,18 @@ class ResizeToCanvas:
         return {**example, "image_size": np.array(new_size, np.int32), "original_size": np.array(size, np.int32)}
 
 
+@dataclasses.dataclass(frozen=True)
+class StretchToCanvas:
+    """Scales the picture to fill the canvas, its shape not kept; otherwise as `ResizeToCanvas`. Takes no randomness."""
+
+    canvas: tuple[int, int]
+
+    def __call__(self, example, rng=None):
+        size = np.array(example["image"].shape[:2], np.int32)
+        new = {"image_size": np.array(self.canvas, np.int32), "original_size": size}
+        return {**resize(example, *self.canvas), **new}
+
+
 def fit(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
     """(height, width) of a picture of `size` scaled to fit the canvas: floor(size * min of the two ratios), at least 1.
 
@@ -151,8 +164,12 @@ def fit(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
     return max(1, height * canvas_width // width), canvas_width
 
 
-# The order is that in which they run, whatever the order in a config: geometry first, colour last.
+# The order is that in which they run, whatever the order in a config: geometry first, colour last. Only SSD's distortion
+# comes before all, as the ground that `zoom_out` lays is not distorted.
 TRANSFORMS = {
+    "photometric_distort": PhotometricDistort,
+    "zoom_out": ZoomOut,
+    "iou_crop": IoUCrop,
     "scale_jitter": ScaleJitter,
     "crop": Crop,
     "flip": Flip,
@@ -187,27 +204,3 @@ def build(config: Mapping[str, Mapping], flip_pairs=()) -> list:
 def _known(name, names, kind):
     if name not in names:
         raise ValueError(f"unknown {kind} {name!r}; {suggest(name, names)}")
-
-
-def _grey(image):
-    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-
-
-def _brightness(image, amount):
-    return image * (1 + amount)
-
-
-def _contrast(image, amount):
-    mean = _grey(image).mean()
-    return mean + (image - mean) * (1 + amount)
-
-
-def _saturation(image, amount):
-    grey = _grey(image)[..., None]
-    return grey + (image - grey) * (1 + amount)
-
-
-def _hue(image, amount):
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)  # hue in degrees for float pictures
-    hsv[..., 0] = (hsv[..., 0] + 360 * amount) % 360
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)

@@ -359,7 +359,9 @@ def test_colour_never_moves_anything(seed):
 def test_build_runs_in_the_order_of_the_table():
     config = {"permute_channels": {}, "flip": {"probability": 0.1}, "scale_jitter": {"low": 0.5, "high": 2.0}}
     assert build(config, flip_pairs=[[0, 1]]) == [ScaleJitter(0.5, 2.0), Flip(0.1, ((0, 1),)), PermuteChannels()]
-    assert list(TRANSFORMS) == ["scale_jitter", "crop", "flip", "quarter_turn", "color_jitter", "permute_channels"]
+    ssd = ["photometric_distort", "zoom_out", "iou_crop"]
+    usual = ["scale_jitter", "crop", "flip", "quarter_turn", "color_jitter", "permute_channels"]
+    assert list(TRANSFORMS) == ssd + usual
     assert build({}) == []
 
 
