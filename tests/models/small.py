@@ -30,26 +30,27 @@ NARROW = dict(  # a dilated ResNet of few channels
     dropout=0.0,
     norm="batch",
 )
+TWO_STAGE = _without_name(  # what Faster, Mask and Keypoint R-CNN have in common
+    {name: value for name, value in MASK_RCNN.items() if not name.startswith("mask_")},
+    widths=(12, 12, 16, 16),
+    fpn=16,
+    box_features=32,
+    post_nms=(24, 24),
+    samples=24,
+    class_agnostic=False,
+)
 CLASSIFIERS = ("alexnet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
 SMALL = {
     "alexnet": dict(widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
     "deeplabv3": dict(**NARROW, features=16, rates=(1, 2, 3)),
+    "faster_rcnn": dict(**TWO_STAGE),
     "fcn32s": _without_name(FCN8S, fc=24),
     "fcn16s": _without_name(FCN8S, fc=24, deconv="learned", norm="group"),
     "fcn8s": _without_name(FCN8S, fc=24, deconv="paper", norm="batch"),
     "fcn_resnet": dict(**NARROW),
     "googlenet": dict(width=0.125, dropout=0.0, aux_dropout=0.0, norm="batch"),
     "lraspp": dict(backbone="mobilenet_v3_small", width=0.5, features=32, norm="batch", momentum=0.8),
-    "mask_rcnn": _without_name(
-        MASK_RCNN,
-        widths=(12, 12, 16, 16),
-        fpn=16,
-        box_features=32,
-        post_nms=(24, 24),
-        samples=24,
-        mask_convs=(16,),
-        class_agnostic=False,
-    ),
+    "mask_rcnn": dict(**TWO_STAGE, mask_convs=(16,), mask_size=4, mask_sampling_ratio=1),
     "mobilenet_v3": dict(trunk_name="mobilenet_v3_small", width=0.25, fc=16, dropout=0.0, norm="batch", momentum=0.8),
     "resnet": _without_name(RESNET),
     "squeezenet": dict(stem_width=8, widths=(2, 3, 4, 6), dropout=0.0),

@@ -10,6 +10,7 @@ from jaxvision import architecture as architectures
 from jaxvision import tasks
 from jaxvision.models.detection.two_stage.roi_heads import BOX_WEIGHTS, detect, mask_losses, of_class, sample_rois
 from jaxvision.ops.boxes import iou
+from jaxvision.ops.masks import mask_targets
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +280,31 @@ def test_mask_loss_reads_the_true_classs_channel_of_positives_alone():
     assert count == 64 and total < 1e-3  # the head saw the first RoI alone
     total, count = loss(logits, ~real)
     assert count == total == 0
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_mask_targets_are_aligned_as_the_pooled_features_are(aligned):
+    """Without, they take torchvision's adaptive number of samples."""
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 2, (1, 1, 40, 40)).astype(np.uint8)
+    batch = {"masks": masks, "mask_boxes": np.array([[[0, 0, 40, 40]]], np.float32)}
+    rois = np.array([[[3, 5, 37, 30]]], np.float32)
+    outputs = {"rois": rois, "roi_matches": np.array([[0]]), "roi_classes": np.array([[1]])}
+    outputs |= {"rois_valid": np.ones((1, 1), bool)}
+    targets = mask_targets(*(jnp.array(x[0]) for x in (*batch.values(), rois, [[0]])), 8, 2 if aligned else -1, aligned)
+    logits = rng.normal(size=(1, 1, 8, 8, 2)).astype(np.float32)
+    probability = 1 / (1 + np.exp(-logits[0, 0, ..., 1]))
+    expected = -(targets * np.log(probability) + (1 - targets) * np.log(1 - probability)).sum()
+    architecture = architectures.create("mask_rcnn", num_classes=2, aligned=aligned)
+    assert architecture.model.pooler.aligned is architecture.model.mask_pooler.aligned is aligned
+    assert architecture.losses.keywords == {"aligned": aligned}
+    total, _ = mask_losses({**outputs, "mask_logits": logits}, batch, None, aligned)["mask"]
+    assert total == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize(("samples", "seen"), [({}, 128), ({"samples": 10**7}, 256), ({"max_positives": 300}, 300)])
+def test_how_many_positives_the_mask_head_sees(samples, seen):
+    assert architectures.create("mask_rcnn", num_classes=2, **samples).model.max_positives == seen
 
 
 def test_class_agnostic_heads_have_one_output():

@@ -1,4 +1,4 @@
-"""Faster R-CNN (Ren et al., NeurIPS 2015) on a ResNet with a feature pyramid (Lin et al., CVPR 2017)."""
+"""Faster R-CNN (Ren et al., NeurIPS 2015) on a ResNet or MobileNetV3 with a feature pyramid (Lin et al., CVPR 2017)."""
 
 import dataclasses
 import inspect
@@ -12,7 +12,8 @@ from flax import linen as nn
 from jaxvision.architecture import Architecture
 from jaxvision.batch import PREDICTIONS, real_rows
 from jaxvision.layers.fpn import FPN
-from jaxvision.models.backbones.resnet import IMAGENET_MEAN, IMAGENET_STD, trunk
+from jaxvision.models.backbones import mobilenet_v3, resnet
+from jaxvision.models.backbones.resnet import IMAGENET_MEAN, IMAGENET_STD
 from jaxvision.models.detection.two_stage.roi_heads import BoxHead, Pooler, detect, roi_losses, sample_rois
 from jaxvision.models.detection.two_stage.rpn import RPN, rpn_losses
 from jaxvision.ops.images import normalize
@@ -24,7 +25,8 @@ class FasterRCNN(nn.Module):
     With `boxes` in the batch the heads run on RoIs sampled from the proposals and the ground truth, which `losses` reads.
     With train=False they run on the proposals and then on the detections, which `predict` reads and no ground truth touches.
     A subclass that has further heads runs them in `learn_more` and `detect_more`.
-    roi_levels: the pyramid's maps that RoIs are pooled from. samples, positive_fraction: of the sampled RoIs.
+    trunk_maps: those that the pyramid is built on, one for each of its levels. roi_levels: the pyramid's maps that RoIs are
+      pooled from. samples, positive_fraction: of the sampled RoIs.
     """
 
     trunk: nn.Module
@@ -32,6 +34,7 @@ class FasterRCNN(nn.Module):
     rpn: RPN
     pooler: Pooler
     box_head: BoxHead
+    trunk_maps: Sequence[str]
     roi_levels: Sequence[str]
     samples: int
     positive_fraction: float
@@ -45,7 +48,7 @@ class FasterRCNN(nn.Module):
         image_size = batch["image_size"]
         x = normalize(batch["image"], image_size, IMAGENET_MEAN, IMAGENET_STD)
         maps = self.trunk(x, train)
-        pyramid = self.fpn(maps, train)
+        pyramid = self.fpn({level: maps[name] for level, name in zip(self.fpn.levels, self.trunk_maps)}, train)
         rpn_maps = list(pyramid.values())[: len(self.rpn.sizes)]
         outputs = self.rpn(rpn_maps, image_size, x.shape[1:3], train)
         roi_maps = [pyramid[level] for level in self.roi_levels]
@@ -160,9 +163,12 @@ def faster_rcnn(
     Torchvision's second version is rpn_convs=2, box_convs=(256,) * 4, box_fcs=1 and "batch" for norm, fpn_norm and
     head_norm.
 
-    backbone: "resnet18_fpn" ... "resnet152_fpn"; `block`, `depths`, `widths`, `stem` override parts of it.
+    backbone: "resnet18_fpn" ... "resnet152_fpn", of which `block`, `depths`, `widths`, `stem` override parts; or
+      "mobilenet_v3_large_fpn", whose maps c5 and final, both of stride 32, become p5 and p6, and every second cell p7. Its
+      norms are the usual ones here, as in torchvision: eps 1e-5, momentum 0.9.
     norm, fpn_norm, head_norm: of the trunk, the pyramid, and the heads' convolutions; see `Norm`.
-    anchor_sizes: one tuple a level, p2 first; p6 is the level above p5. Proposals come from these levels.
+    anchor_sizes: one tuple a level of the pyramid, the finest first, p6 being that above a ResNet's p5. Proposals come
+      from these levels.
     pre_nms, post_nms: (training, otherwise).
     canonical_size: side in pixels of the RoIs that are pooled from stride 16.
     aligned: RoIAlign with half-pixel centres; torchvision's detectors have False.
@@ -171,20 +177,26 @@ def faster_rcnn(
       backward pass; of the arithmetic in trunk and pyramid.
     Raises ValueError for a backbone or anchor sizes that cannot be meant.
     """
-    name, _, pyramid = backbone.partition("_")
-    if pyramid != "fpn":
-        raise ValueError(f'backbone {backbone!r} should read "resnet50_fpn" or another ResNet with "_fpn".')
-    options = {"widths": tuple(widths), "stem": stem, "stem_width": stem_width, "norm": norm}
-    options |= {"depths": tuple(depths)} if depths is not None else {}
-    options |= {"block": block} if block is not None else {}
-    strides = [2 ** int(level[1:]) for level in roi_levels]
-    if not 1 <= len(anchor_sizes) <= 5 or len({len(sizes) for sizes in anchor_sizes}) > 1:
+    name = backbone.removesuffix("_fpn")
+    if name == backbone:
+        raise ValueError(f'backbone {backbone!r} should read "resnet50_fpn" or another trunk with "_fpn".')
+    shared = {"norm": norm, "axis": axis, "remat": remat, "dtype": dtype}
+    if name in mobilenet_v3.TRUNKS:
+        trunk, maps, levels = mobilenet_v3.trunk(name, eps=1e-5, momentum=0.9, **shared), ("c5", "final"), ("c5", "c6")
+    else:
+        options = {"widths": tuple(widths), "stem": stem, "stem_width": stem_width}
+        options |= {"depths": tuple(depths)} if depths is not None else {}
+        options |= {"block": block} if block is not None else {}
+        trunk, maps, levels = resnet.trunk(name, **shared, **options), *(("c2", "c3", "c4", "c5"),) * 2
+    if not 1 <= len(anchor_sizes) <= len(levels) + 1 or len({len(sizes) for sizes in anchor_sizes}) > 1:
+        names = f"p{levels[0][1:]} .. p{int(levels[-1][1:]) + 1}"
         raise ValueError(
-            f"anchor_sizes needs equally long tuples for p2 .. p6 or the first of them, got {anchor_sizes}."
+            f"anchor_sizes needs equally long tuples for {names} or the first of them, got {anchor_sizes}."
         )
+    strides = [2 ** int(level[1:]) for level in roi_levels]
     model = FasterRCNN(
-        trunk=trunk(name, axis=axis, remat=remat, dtype=dtype, **options),
-        fpn=FPN(features=fpn, norm=fpn_norm, axis=axis, dtype=dtype),
+        trunk=trunk,
+        fpn=FPN(levels, features=fpn, norm=fpn_norm, axis=axis, dtype=dtype),
         rpn=RPN(
             tuple(map(tuple, anchor_sizes)),
             tuple(anchor_ratios),
@@ -199,6 +211,7 @@ def faster_rcnn(
         ),
         pooler=Pooler(strides, sampling_ratio, aligned, roi_impl, canonical_size),
         box_head=BoxHead(num_classes, box_features, tuple(box_convs), box_fcs, head_norm, axis, class_agnostic),
+        trunk_maps=maps,
         roi_levels=tuple(roi_levels),
         samples=samples,
         positive_fraction=positive_fraction,

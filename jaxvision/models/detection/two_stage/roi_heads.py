@@ -188,7 +188,8 @@ def detect(
     min_side: float = 1e-2,
 ) -> dict[str, jax.Array]:
     """Final `boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, and `overflow` (B,): how many boxes above the
-    score threshold did not fit among the `candidates` for NMS.
+    score threshold did not fit among the `candidates` for NMS and were missed. There are none to miss where the best
+    candidates fill all `detections`.
 
     Every proposal is moved by the deltas of every class (or of the one set there is), and NMS runs within each class.
     """
@@ -204,7 +205,7 @@ def detect(
         row, kind = index // kinds, index % kinds
         boxes = boxes[row, jnp.minimum(kind, boxes.shape[1] - 1)]
         kept, valid = top_detections(boxes, best, kind, best > 0, nms_threshold, detections)
-        overflow = jnp.maximum(eligible.sum() - candidates, 0)
+        overflow = jnp.where(valid.all(), 0, jnp.maximum(eligible.sum() - candidates, 0))
         return boxes[kept], kind[kept] + 1, best[kept], valid, overflow
 
     rows = jax.vmap(one)(proposals, proposals_valid, logits, deltas, image_size)
