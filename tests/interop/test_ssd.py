@@ -121,3 +121,19 @@ def test_ssd300_detects_what_torchvision_does(ssd300, i):
 @pytest.mark.parity
 def test_ssd300_learns_what_torchvision_does(ssd300):
     check_losses_and_gradients(ssd300, {"class": "classification", "box": "bbox_regression"})
+
+
+@pytest.fixture(scope="module")
+def ssdlite320():
+    return Golden("ssdlite320_mobilenet_v3_large", 320)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("i", [0, 1])
+def test_ssdlite320_detects_what_torchvision_does(ssdlite320, i):
+    check_outputs(ssdlite320, i, ("c4_expanded", "final", "extra1", "extra2", "extra3", "extra4"))
+
+
+@pytest.mark.parity
+def test_ssdlite320_learns_what_torchvision_does(ssdlite320):
+    check_losses_and_gradients(ssdlite320, {"class": "classification", "box": "bbox_regression"})
