@@ -18,7 +18,7 @@ class Card:
     """Published weights.
 
     file: its published name without the suffix; the last eight digits begin the file's sha256.
-    parameters: their number. metrics: as published, in percent, on the set's validation part.
+    parameters: their number, without those of frozen norms. metrics: as published, in percent, on the set's validation part.
     source: address of the recipe. categories: names of the classes, in the order of the logits.
     resize: a rule of `jaxvision.preprocess`. mean, std: of RGB in 0..1.
     options: of the architecture, which the state dict does not say.

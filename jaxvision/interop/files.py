@@ -110,7 +110,9 @@ def _pth(path: str) -> Mapping:
             f"{path}: it is damaged, or holds objects other than tensors, which can run code and are not loaded. "
             f"Save the model's state_dict() alone. ({str(error).splitlines()[0]})"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # what torch raises of a damaged file is anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(f"{path}: it is cut off or no torch file; fetch it again. ({reason})") from error
     if not isinstance(entries, Mapping):

@@ -9,6 +9,7 @@ from fractions import Fraction
 import jax
 import numpy as np
 
+from jaxvision import tasks
 from jaxvision.architecture import Architecture
 from jaxvision.interop import convert
 from jaxvision.interop.cards import CARDS, Card, published
@@ -22,8 +23,17 @@ _FILES = {
         "vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn wide_resnet50_2"
     ),
     "keypoint_rcnn": "keypointrcnn_resnet50_fpn",
+    "mobilenet": "mobilenet_v3_large mobilenet_v3_small",
+    "segmentation": (
+        "deeplabv3_mobilenet_v3_large deeplabv3_resnet101 deeplabv3_resnet50 fcn_resnet101 fcn_resnet50 "
+        "lraspp_mobilenet_v3_large"
+    ),
     "single_shot": "fcos_resnet50_fpn retinanet_resnet50_fpn retinanet_resnet50_fpn_v2",
-    "two_stage": "fasterrcnn_resnet50_fpn fasterrcnn_resnet50_fpn_v2 maskrcnn_resnet50_fpn maskrcnn_resnet50_fpn_v2",
+    "ssd": "ssd300_vgg16 ssdlite320_mobilenet_v3_large",
+    "two_stage": (
+        "fasterrcnn_mobilenet_v3_large_320_fpn fasterrcnn_mobilenet_v3_large_fpn fasterrcnn_resnet50_fpn "
+        "fasterrcnn_resnet50_fpn_v2 maskrcnn_resnet50_fpn maskrcnn_resnet50_fpn_v2"
+    ),
 }
 MODULES = {name: module for module, names in _FILES.items() for name in names.split()}
 
@@ -72,16 +82,15 @@ def load_torchvision(
     predictor = {"resize": _resize(name, facts, options)}
     if preset not in PRESETS:
         raise ValueError(f"There is no preset {preset!r}; {suggest(preset, PRESETS)}")
-    chosen = {option: options.pop(option, value) for option, value in PRESETS[preset].items()}
+    predictor |= {option: options.pop(option, PRESETS[preset][option]) for option in ("precision", "mask_paste")}
     if "aligned" in builder.options:
-        options["aligned"] = chosen.pop("aligned")
-    predictor |= {option: chosen[option] for option in ("precision", "mask_paste")}
+        options.setdefault("aligned", PRESETS[preset]["aligned"])
     entries = builder.today(read_state_dict(weights))
     architecture = _create(builder, facts, entries, options)
     shapes = convert.abstract(architecture)
     fresh = _new_head(builder, architecture, shapes, entries, "num_classes" in options, key)
     variables = convert.from_torch(builder, shapes, entries, fresh)
-    if facts and not fresh:
+    if facts and not fresh and len(facts.categories) == architecture.options["num_classes"]:
         predictor["class_names"] = tuple(facts.categories)
     return dataclasses.replace(architecture, predictor=predictor), variables
 
@@ -90,10 +99,9 @@ def load_trunk(name: str, weights: Mapping | str | os.PathLike) -> dict[str, np.
     """{path: array} of a model's variables without its head, whatever the number of its classes: where a detector starts."""
     builder = builder_of(name)
     _card_of(name, weights, None)
-    architecture = builder.create()
-    shapes = convert.abstract(architecture)
-    head = _head(builder, shapes)
     entries = builder.today(read_state_dict(weights))
+    shapes = convert.abstract(builder.create(**builder.found_in(entries)))
+    head = _head(builder, shapes)
     variables = convert.from_torch(builder, shapes, entries, {place: np.zeros(s.shape) for place, s in head.items()})
     return {
         "/".join(key.key for key in path): leaf
@@ -136,7 +144,7 @@ def _create(builder: convert.Builder, facts: Card | None, entries: Mapping, opti
     if not isinstance(classes, int | np.integer) or classes < 1:
         raise ValueError(f"num_classes must be a whole number from 1 on, got {classes!r}.")
     architecture = builder.create(**{**(facts.options if facts else {}), **builder.found_in(entries), **options})
-    if classes < 2 and "detection" in architecture.task:
+    if classes < 2 and "boxes" in tasks.get(architecture.task).fields:
         raise ValueError("num_classes counts the background: a detector needs at least 2.")
     return architecture
 

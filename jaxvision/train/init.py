@@ -38,8 +38,9 @@ def initialize(variables: dict, rules, loaders: Mapping[str, str] | None = None)
     """Replaces variables by those of other runs.
 
     rules: (pattern, origin) pairs, the first whose regular expression finds the parameter's path counts; origin is
-      "fresh", the name of an earlier stage (a key of `loaders`, its directory), or a run's directory. What no rule finds
-      is fresh. Running statistics follow the same rules.
+      "fresh", the name of an earlier stage (a key of `loaders`, its directory), a run's directory, or "NAME:FILE.pth",
+      the weights of torchvision's model of that name, without its head. What no rule finds is fresh. Running statistics
+      follow the same rules.
     Returns (variables, {"loaded": paths, "fresh": paths, "unused": paths that an origin has and nobody took}).
     Raises ValueError for a parameter that the origin lacks or has in another shape, and for patterns that find nothing.
     """
@@ -48,9 +49,7 @@ def initialize(variables: dict, rules, loaders: Mapping[str, str] | None = None)
 
     def origin_tree(origin):
         if origin not in trees:
-            tree = load_variables(loaders.get(origin, origin))
-            leaves = jax.tree_util.tree_leaves_with_path(tree)
-            trees[origin] = {path_name(path): leaf for path, leaf in leaves}
+            trees[origin] = _load_flat(loaders.get(origin, origin))
         return trees[origin]
 
     def choose(path, leaf):
@@ -81,3 +80,13 @@ def initialize(variables: dict, rules, loaders: Mapping[str, str] | None = None)
         f"{origin}: {path}" for origin, tree in trees.items() for path in tree if (origin, path) not in used
     ]
     return variables, report
+
+
+def _load_flat(origin: str) -> dict:
+    """{path: array} of a run's directory or of "NAME:FILE"."""
+    name, _, file = origin.partition(":")
+    if file.endswith((".pth", ".pt", ".safetensors")):
+        from jaxvision.interop.torchvision import load_trunk
+
+        return load_trunk(name, file)
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(load_variables(origin))}
