@@ -1,8 +1,7 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import batch_of, create, example
+from small import batch_of, create, example, shapes
 
 from jaxvision.models.backbones.googlenet import GoogLeNet
 
@@ -21,6 +20,12 @@ def test_maps_and_their_strides():
     assert "bias" not in variables["params"]["conv1"]["conv"]  # the norm's does
 
 
+def test_without_its_auxiliary_classifiers_it_has_the_published_size():
+    params = shapes("googlenet", num_classes=1000)["params"]
+    sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in params.items()}
+    assert sizes["trunk"] + sizes["head"] == 6_624_904
+
+
 def test_any_size_from_15_is_scored():
     architecture = create("googlenet")
     variables = jax.eval_shape(architecture.init, jax.random.key(0), image(15, 15))
@@ -31,38 +36,42 @@ def test_any_size_from_15_is_scored():
         jax.eval_shape(architecture.model.apply, variables, image(14, 70))
 
 
-def test_auxiliary_losses_weigh_a_third_and_read_the_middle():
+@pytest.fixture(scope="module")
+def variables():
+    return create("googlenet").init(jax.random.key(0), image(64, 64))
+
+
+def test_auxiliary_classifiers_read_the_middle(variables):
     architecture = create("googlenet")
     assert architecture.weights == {"aux1": 0.3, "aux2": 0.3}
     batch = batch_of([example(0), example(1)], "classification")
-    variables = architecture.init(jax.random.key(0), batch)
 
+    @jax.jit
     def losses(variables):
-        outputs = architecture.model.apply(variables, batch)
-        return {name: total for name, (total, _) in architecture.losses(outputs, batch).items()}
+        terms = architecture.losses(architecture.model.apply(variables, batch), batch)
+        return {name: total / count for name, (total, count) in terms.items()}
 
-    gradients = jax.jit(jax.jacrev(losses))(variables)
-    assert set(gradients) == {"class", "aux1", "aux2"}
-
-    def reached(loss, layer):
-        return any(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients[loss]["params"]["trunk"][layer]))
-
-    last = {"class": "5b", "aux1": "4a", "aux2": "4d"}
-    for loss, layer in last.items():
-        for name in ("4a", "4b", "4d", "4e", "5b"):
-            assert reached(loss, f"inception{name}") == (name <= layer), (loss, name)
+    before = losses(variables)
+    last = {"aux1": "4a", "aux2": "4d", "class": "5b"}
+    assert set(before) == set(last)
+    for layer in ("4a", "4b", "4d", "4e", "5b"):
+        trunk = {**variables["params"]["trunk"]}
+        trunk[f"inception{layer}"] = jax.tree.map(lambda leaf: leaf + 0.1, trunk[f"inception{layer}"])
+        after = losses({**variables, "params": {**variables["params"], "trunk": trunk}})
+        assert {name for name in last if after[name] != before[name]} == {n for n, end in last.items() if layer <= end}
 
 
-def test_input_may_be_normalised_by_one_half():
-    plain, transformed = create("googlenet"), create("googlenet", transform_input=True)
+def test_input_may_be_normalised_by_one_half(variables):
     batch = batch_of([example(0)], "classification")
-    variables = plain.init(jax.random.key(0), batch)
-    image = batch["image"] / 255
+    pixels = batch["image"] / 255
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    halved = (image - 0.5) / 0.5 * std + mean  # what `plain` normalises to (image - 0.5) / 0.5
-    score = jax.jit(lambda model, image: model.apply(variables, {**batch, "image": image})["logits"], static_argnums=0)
-    expected = score(plain.model, halved.astype(np.float32))
-    logits = score(transformed.model, image.astype(np.float32))
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
-    other = score(plain.model, image.astype(np.float32))
-    assert np.abs(other - expected).max() > 1e-2 * np.abs(expected).max()
+    halved = (pixels - 0.5) / 0.5 * std + mean  # what is normalised to (pixels - 0.5) / 0.5
+
+    def first(pixels, **options):
+        model = create("googlenet", **options).model
+        read = {**batch, "image": pixels.astype(np.float32)}
+        return jax.jit(lambda v: model.apply(v, read)["c1"])(variables)
+
+    expected = first(halved)
+    np.testing.assert_allclose(first(pixels, transform_input=True), expected, atol=1e-5 * np.abs(expected).max())
+    assert np.abs(first(pixels) - expected).max() > 1e-2 * np.abs(expected).max()

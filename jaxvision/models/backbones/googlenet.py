@@ -1,7 +1,7 @@
 """GoogLeNet (Szegedy et al., "Going Deeper with Convolutions", CVPR 2015), as a trunk and as a classifier.
 
 Departures, all torchvision's: batch normalisation instead of local response normalisation, a 3x3 convolution where the
-paper has 5x5, and auxiliary classifiers that average their maps to 4x4 cells.
+paper has 5x5, dropout 0.2 before the last layer for 0.4, and auxiliary classifiers that average their maps to 4x4 cells.
 """
 
 from collections.abc import Mapping, Sequence
