@@ -24,6 +24,7 @@ REGISTRY = {
     "fcn8s": "jaxvision.models.segmentation.fcn:fcn8s",
     "fcn_resnet": "jaxvision.models.segmentation.fcn_resnet:fcn_resnet",
     "googlenet": "jaxvision.models.backbones.googlenet:googlenet",
+    "keypoint_rcnn": "jaxvision.models.detection.keypoint_rcnn:keypoint_rcnn",
     "lraspp": "jaxvision.models.segmentation.lraspp:lraspp",
     "mask_rcnn": "jaxvision.models.detection.mask_rcnn:mask_rcnn",
     "mobilenet_v3": "jaxvision.models.backbones.mobilenet_v3:mobilenet_v3",

@@ -50,6 +50,7 @@ SMALL = {
     "fcn_resnet": dict(**NARROW),
     "googlenet": dict(width=0.125, dropout=0.0, aux_dropout=0.0, norm="batch"),
     "lraspp": dict(backbone="mobilenet_v3_small", width=0.5, features=32, norm="batch", momentum=0.8),
+    "keypoint_rcnn": dict(**TWO_STAGE, joints=5, keypoint_convs=(16,), keypoint_size=4, keypoint_sampling_ratio=1),
     "mask_rcnn": dict(**TWO_STAGE, mask_convs=(16,), mask_size=4, mask_sampling_ratio=1),
     "mobilenet_v3": dict(trunk_name="mobilenet_v3_small", width=0.25, fc=16, dropout=0.0, norm="batch", momentum=0.8),
     "resnet": _without_name(RESNET),
@@ -75,7 +76,10 @@ def kept_and_dropped(architecture, variables, batch) -> tuple[dict, dict]:
 
 
 def example(number: int, side: int = SIDE) -> dict:
-    """A dark picture with two bright rectangles, of a form and a colour of their own for each class."""
+    """A dark picture with two bright rectangles, of a form and a colour of their own for each class.
+
+    Their joints: the middle, and halfway from there to each corner.
+    """
     rng = np.random.default_rng(number)
     image = rng.integers(0, 40, (side, side, 3)).astype(np.uint8)
     forms = {1: (0.5, 0.2), 2: (0.2, 0.5), 3: (0.4, 0.4)}
@@ -98,9 +102,16 @@ def example(number: int, side: int = SIDE) -> dict:
         "boxes": np.array(boxes, np.float32),
         "classes": classes,
         "masks": np.stack(masks),
+        "keypoints": np.array([joints(box) for box in boxes], np.float32),
         "semantic": semantic,
         "label": int(classes[0]) - 1,
     }
+
+
+def joints(box) -> list:
+    x1, y1, x2, y2 = box
+    places = ((0.5, 0.5), (0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75))
+    return [(x1 + u * (x2 - x1), y1 + v * (y2 - y1), 2) for u, v in places]
 
 
 def halves(number: int, side: int = SIDE) -> dict:
@@ -120,6 +131,7 @@ def empty(number: int, side: int = SIDE) -> dict:
         "boxes": np.zeros((0, 4), np.float32),
         "classes": np.zeros(0, np.int32),
         "masks": np.zeros((0, side, side), np.uint8),
+        "keypoints": np.zeros((0, 5, 3), np.float32),
         "semantic": np.full((side, side), 255, np.int32),
     }
 

@@ -13,7 +13,7 @@ from jaxvision.ops.boxes import iou
 from jaxvision.train.state import TrainState
 from jaxvision.train.step import train_step
 
-RATE = {"faster_rcnn": 3e-3, "mask_rcnn": 3e-3}
+RATE = {"faster_rcnn": 3e-3, "keypoint_rcnn": 3e-3, "mask_rcnn": 3e-3}
 SIDES = {  # of c1..c5, where they are not halves
     "alexnet": (15, 7, 3, 3, 3),
     "deeplabv3": (32, 16, 8, 8, 8),
@@ -21,7 +21,7 @@ SIDES = {  # of c1..c5, where they are not halves
     "lraspp": (32, 16, 8, 4, 4),
     "squeezenet": (31, 15, 7, 3, 3),
 }
-STEPS = {"faster_rcnn": 120, "mask_rcnn": 120}
+STEPS = {"faster_rcnn": 120, "keypoint_rcnn": 120, "mask_rcnn": 120}
 
 
 @pytest.fixture(scope="module", params=architectures.names())
@@ -74,6 +74,9 @@ def test_shapes(network):
         if network.architecture.name == "mask_rcnn":
             assert outputs["mask_logits"].shape == (2, 12, 8, 8, 4)
             shapes["masks"] = (2, 5, 8, 8)
+        if network.architecture.name == "keypoint_rcnn":
+            assert outputs["keypoint_logits"].shape == (2, 12, 16, 16, 5)
+            shapes |= {"keypoints": (2, 5, 5, 3), "keypoint_scores": (2, 5, 5)}
         assert {name: predictions[name].shape for name in shapes} == shapes
     elif network.task == "segmentation":
         assert outputs["logits"].shape == (2, SIDE, SIDE, len(CLASS_NAMES))
