@@ -23,7 +23,7 @@ def _without_name(options, **changes):
 
 NARROW = dict(  # a dilated ResNet of few channels
     depths=(1, 1, 1, 1),
-    widths=(4, 4, 6, 8),
+    widths=(4, 4, 8, 16),
     stem="stride",
     stem_width=8,
     aux=True,
