@@ -61,3 +61,24 @@ def test_channels_are_the_nearest_multiples_of_8():
 def test_unknown_names_are_errors():
     with pytest.raises(ValueError, match="no trunk 'mobilenet_v2'; known: mobilenet_v3_large, mobilenet_v3_small"):
         trunk("mobilenet_v2")
+
+
+def test_remat_and_bfloat16_change_no_variable():
+    def trace(**options):
+        model = trunk("mobilenet_v3_small", width=0.25, **options)
+        x = np.zeros((1, 32, 32, 3), np.float32)
+
+        def gradient(key):
+            variables = model.init(key, x)
+
+            def loss(params):
+                maps, _ = model.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
+                assert maps["final"].dtype == options.get("dtype", np.float32)
+                return maps["final"].sum().astype(np.float32)
+
+            return variables, jax.grad(loss)(variables["params"])
+
+        variables, gradients = jax.eval_shape(gradient, jax.random.key(0))
+        return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), (variables["params"], gradients))
+
+    assert trace() == trace(remat=True) == trace(dtype=jax.numpy.bfloat16)
