@@ -75,11 +75,12 @@ def resized(image: np.ndarray, size: tuple[int, int], rule: Mapping) -> np.ndarr
 
 
 def _antialiased(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    rows, columns = (weight_matrix(*sides, antialias=True) for sides in zip(image.shape[:2], size))
-    height, width = image.shape[:2]
-    values = (rows @ image.astype(np.float32).reshape(height, -1)).reshape(size[0], width, 3)
-    values = (columns @ values.swapaxes(0, 1).reshape(width, -1)).reshape(size[1], size[0], 3).swapaxes(0, 1)
-    return np.rint(values).clip(0, 255).astype(np.uint8) if image.dtype == np.uint8 else values
+    """First along rows, then along columns; 8 bits are rounded after each, as torch and Pillow do."""
+    for axis in (1, 0):
+        matrix = weight_matrix(image.shape[axis], size[axis], antialias=True)
+        values = np.moveaxis(np.tensordot(matrix, image.astype(np.float32), (1, axis)), 0, axis)
+        image = np.floor(values + 0.5).clip(0, 255).astype(np.uint8) if image.dtype == np.uint8 else values
+    return image
 
 
 def _bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

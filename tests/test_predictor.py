@@ -1,3 +1,8 @@
+import dataclasses
+import json
+import pathlib
+import runpy
+
 import cv2
 import jax
 import numpy as np
@@ -6,9 +11,10 @@ from tiny import ARCHITECTURES
 
 import jaxvision
 from jaxvision import batch as fields
-from jaxvision import tasks
+from jaxvision import preprocess, tasks
 from jaxvision.data.images import ImageError, read_image, write_image
 from jaxvision.data.transforms import ResizeToCanvas
+from jaxvision.ops.boxes import iou
 
 RNG = np.random.default_rng(0)
 
@@ -164,7 +170,241 @@ def test_what_is_no_image_is_an_error(segmenter, images, error, message):
         jaxvision.Predictor(*segmenter)(images)
 
 
-@pytest.mark.parametrize("options", [{"canvas": "whole"}, {"canvas": 64}, {"canvas": (64, 64, 3)}, {"batch_size": 0}])
-def test_options_that_cannot_be_meant(segmenter, options):
-    with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"canvas": "whole"}, "canvas must be"),
+        ({"canvas": 64}, "canvas must be"),
+        ({"canvas": (64, 64, 3)}, "canvas must be"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"resize": {"min_size": 64}}, "resize is .*known are the keys"),
+        ({"resize": {"min_size": 0, "max_size": 64}}, "sizes are pixels, at least 1"),
+        ({"resize": {"stretch": (64, 64)}, "canvas": (64, 64)}, "sees images of one size; leave canvas out"),
+        ({"resize": {"stretch": (64, 64)}, "tta": jaxvision.TTA(scales=(1, 2))}, "leave other scales out"),
+        ({"min_size": 64}, "has no option 'min_size'"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be_meant(segmenter, options, message):
+    with pytest.raises(ValueError, match=message):
         jaxvision.Predictor(*segmenter, **options)
+
+
+# Resizing by the rules of published weights
+
+
+@pytest.mark.parametrize(
+    ("size", "rule", "expected"),
+    [
+        ((480, 640), {"min_size": 800, "max_size": 1333}, (800, 1066)),
+        ((640, 480), {"min_size": 800, "max_size": 1333}, (1066, 800)),
+        ((97, 100), {"min_size": 800, "max_size": 1333}, (799, 824)),  # 97 * (800 / 97) is less than 800
+        ((100, 1000), {"min_size": 800, "max_size": 1333}, (133, 1333)),
+        ((1, 5000), {"min_size": 800, "max_size": 1333}, (1, 1333)),
+        ((480, 640), {"stretch": (300, 300)}, (300, 300)),
+        ((375, 500), {"resize": 256, "crop": 224}, (256, 341)),
+        ((500, 375), {"resize": 520}, (693, 520)),
+        ((33, 40), {}, (33, 40)),
+    ],
+    ids=str,
+)
+def test_sizes_are_torchvisions(size, rule, expected):
+    assert preprocess.new_size(size, rule) == expected
+
+
+def test_resizing_is_torchs():
+    torch = pytest.importorskip("torch")
+    image = PICTURES[4].astype(np.float32) / 255
+
+    def torchs(image, size, **options):
+        options = {"mode": "bilinear", "align_corners": False, **options}
+        tensor = torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32))
+        return torch.nn.functional.interpolate(tensor, size, **options)[0].numpy().transpose(1, 2, 0)
+
+    for size in [(240, 180), (77, 58), (800, 600)]:
+        ours = preprocess.resized(image, size, {"min_size": 1, "max_size": 1})
+        np.testing.assert_allclose(ours, torchs(image, size), atol=2e-5)
+        np.testing.assert_allclose(preprocess.resized(PICTURES[4], size, {"stretch": size}), ours, atol=1e-6)
+    for size in [(64, 48), (160, 120)]:
+        ours = preprocess.resized(image, size, {"resize": 48})
+        np.testing.assert_allclose(ours, torchs(image, size, antialias=True), atol=2e-6)
+        eight_bits = preprocess.resized(PICTURES[4], size, {"resize": 48}).astype(int)
+        tensor = torch.from_numpy(PICTURES[4].transpose(2, 0, 1)[None])
+        torchs_own = torch.nn.functional.interpolate(tensor, size, mode="bilinear", antialias=True)[0].numpy()
+        off = np.abs(eight_bits - torchs_own.transpose(1, 2, 0))
+        assert off.max() <= 1 and (off > 0).mean() < 0.01
+    crop = preprocess.resized(image, (64, 48), {"resize": 48, "crop": 40})
+    np.testing.assert_array_equal(crop, preprocess.resized(image, (64, 48), {"resize": 48})[12:52, 4:44])
+
+
+RULE = {"min_size": 64, "max_size": 96}
+
+
+@pytest.fixture(scope="module")
+def by_rule(detector):
+    architecture = dataclasses.replace(detector[0], predictor={"resize": RULE, "class_names": ("none", "a", "b", "c")})
+    return architecture, detector[1]
+
+
+def test_images_are_resized_as_the_architecture_says(by_rule):
+    predictor = jaxvision.Predictor(*by_rule)
+    results = predictor(PICTURES)
+    for (height, width), image, result in zip(SIZES, PICTURES, results):
+        scale = min(64 / min(height, width), 96 / max(height, width))
+        size = int(height * scale), int(width * scale)
+        canvas = np.zeros((1, *(-(-side // 32) * 32 for side in size), 3), np.float32)
+        canvas[0, : size[0], : size[1]] = preprocess.resized(image, size, RULE)
+        batch = {"image": canvas, "image_size": np.array([size], np.int32)}
+        predictions = jax.device_get(predictor._forward(predictor.variables, batch))
+        boxes = predictions["boxes"][0][predictions["valid"][0]] * (np.array([width, height] * 2) / (size[::-1] * 2))
+        np.testing.assert_allclose(result["boxes"], boxes, rtol=1e-5)
+        np.testing.assert_array_equal(result["names"], np.array(["none", "a", "b", "c"])[result["classes"]])
+    assert predictor._forward._cache_size() == 3  # 64 x 64 twice, 64 x 96 twice, 96 x 64
+
+
+def test_a_few_canvases_are_a_few_compilations(by_rule, detector):
+    canvases = [(96, 96), (64, 64), (64, 96)]
+    predictor = jaxvision.Predictor(*by_rule, canvas=canvases, batch_size=2)
+    rows = [predictor._row(image) for image in PICTURES]
+    assert [row["image"].shape[:2] for row in rows] == [(64, 64), (64, 96), (64, 96), (64, 64), (96, 96)]
+    assert [tuple(row["image_size"]) for row in rows] == [(64, 64), (64, 89), (64, 77), (64, 64), (85, 64)]
+    results = predictor(PICTURES)
+    assert predictor._forward._cache_size() == 3
+    for image, result in zip(PICTURES, results):  # on one canvas the same alone and in any batch
+        assert_same([result], predictor([image]))
+    assert predictor._forward._cache_size() == 3
+    [row] = [jaxvision.Predictor(*by_rule, canvas=(32, 64))._row(PICTURES[4])]  # too large for it: fitted
+    assert row["image"].shape == (32, 64, 3) and tuple(row["image_size"]) == (32, 24)
+
+
+def test_a_prediction_leaves_the_device_once(by_rule):
+    predictor = jaxvision.Predictor(*by_rule, canvas=(64, 64))
+    row = predictor._row(PICTURES[0])
+    batch = {name: row[name][None] for name in ("image", "image_size")}
+    text = str(jax.make_jaxpr(predictor._forward)(predictor.variables, batch))
+    assert "dot_general" in text and "callback" not in text
+
+
+# Several views of one image
+
+
+def test_flipped_boxes_masks_and_joints_come_back():
+    tta = jaxvision.TTA(flip_pairs=((0, 1),))
+    result = {
+        "boxes": np.float32([[2, 3, 10, 20]]),
+        "classes": np.array([1]),
+        "scores": np.float32([0.5]),
+        "masks": np.eye(4, dtype=bool)[None],
+        "keypoints": np.float32([[[2, 3, 1], [9, 5, 1], [4, 4, 1]]]),
+        "keypoint_scores": np.float32([[1, 2, 3]]),
+    }
+    back = tta.unmirror(result, 40)
+    np.testing.assert_array_equal(back["boxes"], [[30, 3, 38, 20]])
+    np.testing.assert_array_equal(back["masks"][0], np.eye(4)[:, ::-1])
+    np.testing.assert_array_equal(back["keypoints"][0], [[31, 5, 1], [38, 3, 1], [36, 4, 1]])
+    np.testing.assert_array_equal(back["keypoint_scores"], [[2, 1, 3]])
+    np.testing.assert_array_equal(tta.unmirror(back, 40)["boxes"], result["boxes"])
+    with pytest.raises(ValueError, match="give flip_pairs, or flip=False"):
+        jaxvision.TTA().unmirror(result, 40)
+
+
+def seen(boxes, scores, classes, masks):
+    return {
+        "boxes": np.float32(boxes).reshape(-1, 4),
+        "scores": np.float32(scores),
+        "classes": np.array(classes, int),
+        "masks": np.array(masks, bool).reshape(-1, 1, 4),
+    }
+
+
+def test_boxes_of_several_views_are_fused():
+    views = [
+        seen([[0, 0, 10, 10], [50, 50, 60, 60]], [0.8, 0.3], [1, 2], [[1, 1, 0, 0], [0, 0, 0, 1]]),
+        seen([[0, 0, 10, 11], [0, 0, 10, 10]], [0.4, 0.2], [1, 2], [[1, 0, 1, 0], [0, 1, 0, 0]]),
+    ]
+    nms = jaxvision.TTA(iou=0.5).fuse(views)
+    np.testing.assert_array_equal(nms["boxes"], [[0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 10, 10]])
+    np.testing.assert_allclose(nms["scores"], [0.8, 0.3, 0.2], rtol=1e-6)
+    np.testing.assert_array_equal(nms["classes"], [1, 2, 2])
+    np.testing.assert_array_equal(nms["masks"][0, 0], [1, 1, 0, 0])  # two thirds of the scores
+    weighted = jaxvision.TTA(iou=0.5, fusion="weighted").fuse(views)
+    np.testing.assert_allclose(weighted["boxes"][0], [0, 0, 10, 10 + 1 / 3], rtol=1e-6)
+    np.testing.assert_allclose(weighted["scores"], [0.6, 0.15, 0.1], rtol=1e-6)  # (.8 + .4) / 2; seen once of twice
+    assert len(jaxvision.TTA(detections=1).fuse(views)["boxes"]) == 1
+    nothing = seen([], [], [], [])
+    empty = jaxvision.TTA().fuse([nothing, nothing])
+    assert empty["boxes"].shape == (0, 4) and empty["masks"].shape == nothing["masks"].shape
+    with pytest.raises(ValueError, match="fusion is 'mean'"):
+        jaxvision.TTA(fusion="mean")
+
+
+def test_a_detector_with_views(by_rule):
+    images = PICTURES[:2]
+    alone = jaxvision.Predictor(*by_rule)(images)
+    one = jaxvision.Predictor(*by_rule, tta=jaxvision.TTA(flip=False, iou=1.0))(images)
+    assert_same(one, alone)
+    results = jaxvision.Predictor(*by_rule, tta=jaxvision.TTA(scales=(1, 1.5), fusion="weighted"))(images)
+    for image, result in zip(images, results):
+        height, width = image.shape[:2]
+        assert result["masks"].shape == (len(result["boxes"]), height, width) and result["masks"].dtype == bool
+        assert (result["boxes"] >= 0).all() and (result["boxes"] <= [width, height, width, height]).all()
+        assert (np.diff(result["scores"]) <= 0).all() and len(result["names"]) == len(result["boxes"])
+    symmetric = np.concatenate([images[0], images[0][:, ::-1]], 1)
+    [result] = jaxvision.Predictor(*by_rule, tta=jaxvision.TTA(iou=0.999))([symmetric])
+    assert len(result["boxes"])
+    mirrored = result["boxes"].copy()
+    mirrored[:, [0, 2]] = symmetric.shape[1] - mirrored[:, [2, 0]]
+    assert (np.array(iou(mirrored, result["boxes"])).max(1) > 0.99).mean() > 0.9
+
+
+def test_segmenters_and_classifiers_average_probabilities(segmenter):
+    alone = jaxvision.Predictor(*segmenter)(PICTURES[:2])
+    one = jaxvision.Predictor(*segmenter, tta=jaxvision.TTA(flip=False))(PICTURES[:2])
+    assert_same(one, alone)
+    tta = jaxvision.TTA(scales=(1, 2))
+    symmetric = np.concatenate([PICTURES[0], PICTURES[0][:, ::-1]], 1)
+    [result] = jaxvision.Predictor(*segmenter, tta=tta)([symmetric])
+    assert (result["semantic"] == result["semantic"][:, ::-1]).mean() > 0.999
+    classifier = build("resnet")
+    views = [PICTURES[0], PICTURES[0][:, ::-1]]
+    expected = np.mean([r["probabilities"] for r in jaxvision.Predictor(*classifier)(views)], 0)
+    [result] = jaxvision.Predictor(*classifier, tta=jaxvision.TTA())(views[:1])
+    np.testing.assert_allclose(result["probabilities"], expected, rtol=1e-4)
+
+
+# torchvision's own outputs
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+def golden(name):
+    formula = runpy.run_path(str(GOLDEN / "formula.py"))
+    shapes = json.loads((GOLDEN / f"{name}.shapes.json").read_text())
+    return formula["state_dict"](shapes), formula["image"], dict(np.load(GOLDEN / f"{name}.npz"))
+
+
+def test_a_classifier_of_torchvision():
+    entries, image, expected = golden("resnet18")
+    predictor = jaxvision.Predictor(*jaxvision.load_torchvision("resnet18", entries), resize={})
+    [result] = predictor([image("classify", 224, 224)])
+    logits = expected["logits"][0].astype(np.float64)
+    probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    np.testing.assert_allclose(result["probabilities"], probabilities, atol=1e-5)
+
+
+@pytest.mark.parity
+def test_a_detector_of_torchvision():
+    entries, image, expected = golden("maskrcnn_resnet50_fpn")
+    pictures = [image("detect0", 160, 200), image("detect1", 180, 120)]
+    options = dict(min_size=192, max_size=320, candidates=4000)
+    loaded = jaxvision.load_torchvision("maskrcnn_resnet50_fpn", entries, **options)
+    results = jaxvision.Predictor(*loaded)(pictures)
+    for i, result in enumerate(results):
+        overlap = np.array(iou(expected[f"boxes.{i}"], result["boxes"]))
+        alike = (overlap > 0.99) & (expected[f"labels.{i}"][:, None] == result["classes"])
+        alike &= abs(expected[f"scores.{i}"][:, None] - result["scores"]) < 1e-3
+        assert len(result["boxes"]) == len(expected[f"boxes.{i}"])
+        assert alike.any(1).mean() >= 0.98
+        best = alike.argmax(1)[: len(expected[f"masks.{i}"])]
+        same = (result["masks"][best] == expected[f"masks.{i}"][:, 0]).mean((1, 2))
+        assert np.median(same) > 0.999 and (same > 0.99).mean() >= 0.9
