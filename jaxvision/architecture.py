@@ -23,13 +23,17 @@ REGISTRY = {
     "fcn16s": "jaxvision.models.segmentation.fcn:fcn16s",
     "fcn8s": "jaxvision.models.segmentation.fcn:fcn8s",
     "fcn_resnet": "jaxvision.models.segmentation.fcn_resnet:fcn_resnet",
+    "fcos": "jaxvision.models.detection.fcos:fcos",
     "googlenet": "jaxvision.models.backbones.googlenet:googlenet",
     "keypoint_rcnn": "jaxvision.models.detection.keypoint_rcnn:keypoint_rcnn",
     "lraspp": "jaxvision.models.segmentation.lraspp:lraspp",
     "mask_rcnn": "jaxvision.models.detection.mask_rcnn:mask_rcnn",
     "mobilenet_v3": "jaxvision.models.backbones.mobilenet_v3:mobilenet_v3",
     "resnet": "jaxvision.models.backbones.resnet:resnet",
+    "retinanet": "jaxvision.models.detection.retinanet:retinanet",
     "squeezenet": "jaxvision.models.backbones.squeezenet:squeezenet",
+    "ssd": "jaxvision.models.detection.ssd:ssd",
+    "ssdlite": "jaxvision.models.detection.ssdlite:ssdlite",
     "vgg": "jaxvision.models.backbones.vgg:vgg",
 }
 

@@ -2,6 +2,7 @@
 
 from jaxvision.interop.classifiers import RESNET_TRUNK
 from jaxvision.interop.convert import Builder
+from jaxvision.interop.two_stage import LEGACY
 
 PYRAMID = [
     *RESNET_TRUNK,
@@ -25,20 +26,18 @@ FCOS = [
     (r"_head\.conv(\d)", lambda m: f"_head.conv.{3 * int(m[1])}"),
     (r"_head\.norm(\d)", lambda m: f"_head.conv.{3 * int(m[1]) + 1}"),
 ]
-LEGACY = [
-    (r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
-    (r"(_head\.conv)\.([0246])\.(weight|bias)$", lambda m: f"{m[1]}.{int(m[2]) // 2}.0.{m[3]}"),
-]
+SEQUENCE = (r"(_head\.conv)\.([0246])\.(weight|bias)$", lambda m: f"{m[1]}.{int(m[2]) // 2}.0.{m[3]}")
 HEAD = [r"^class_head/logits\."]
 TORCHVISION = {"num_classes": 91, "first_class": 0}
 
 BUILDERS = {
-    "retinanet_resnet50_fpn": Builder("retinanet", TORCHVISION, RETINANET, head=HEAD, legacy=LEGACY),
+    "retinanet_resnet50_fpn": Builder("retinanet", TORCHVISION, RETINANET, head=HEAD, legacy=[*LEGACY, SEQUENCE]),
     "retinanet_resnet50_fpn_v2": Builder(
         "retinanet",
         {**TORCHVISION, "norm": "batch", "extra": "c5", "head_norm": "group", "box_loss": "giou"},
         RETINANET,
         head=HEAD,
+        legacy=LEGACY,
     ),
-    "fcos_resnet50_fpn": Builder("fcos", TORCHVISION, FCOS, head=HEAD, legacy=LEGACY[:1]),
+    "fcos_resnet50_fpn": Builder("fcos", TORCHVISION, FCOS, head=HEAD, legacy=LEGACY),
 }

@@ -21,14 +21,18 @@ def _without_name(options, **changes):
     return {name: value for name, value in {**options, **changes}.items() if name != "name"}
 
 
-NARROW = dict(  # a dilated ResNet of few channels
+DENSE = dict(  # what RetinaNet and FCOS have in common
+    backbone="resnet18_fpn",
     depths=(1, 1, 1, 1),
-    widths=(4, 4, 8, 16),
+    widths=(12, 12, 16, 16),
     stem="stride",
     stem_width=8,
-    aux=True,
-    dropout=0.0,
     norm="batch",
+    fpn=16,
+    head_convs=1,
+    head_norm="group",
+    candidates=50,
+    detections=5,
 )
 TWO_STAGE = _without_name(  # what Faster, Mask and Keypoint R-CNN have in common
     {name: value for name, value in MASK_RCNN.items() if not name.startswith("mask_")},
@@ -39,6 +43,15 @@ TWO_STAGE = _without_name(  # what Faster, Mask and Keypoint R-CNN have in commo
     samples=24,
     class_agnostic=False,
 )
+NARROW = dict(  # a dilated ResNet of few channels
+    depths=(1, 1, 1, 1),
+    widths=(4, 4, 8, 16),
+    stem="stride",
+    stem_width=8,
+    aux=True,
+    dropout=0.0,
+    norm="batch",
+)
 CLASSIFIERS = ("alexnet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
 SMALL = {
     "alexnet": dict(widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
@@ -48,13 +61,42 @@ SMALL = {
     "fcn16s": _without_name(FCN8S, fc=24, deconv="learned", norm="group"),
     "fcn8s": _without_name(FCN8S, fc=24, deconv="paper", norm="batch"),
     "fcn_resnet": dict(**NARROW),
+    "fcos": dict(**DENSE),
     "googlenet": dict(width=0.125, dropout=0.0, aux_dropout=0.0, norm="batch"),
-    "lraspp": dict(backbone="mobilenet_v3_small", width=0.5, features=32, norm="batch", momentum=0.8),
     "keypoint_rcnn": dict(**TWO_STAGE, joints=5, keypoint_convs=(16,), keypoint_size=4, keypoint_sampling_ratio=1),
+    "lraspp": dict(backbone="mobilenet_v3_small", width=0.5, features=32, norm="batch", momentum=0.8),
     "mask_rcnn": dict(**TWO_STAGE, mask_convs=(16,), mask_size=4, mask_sampling_ratio=1),
     "mobilenet_v3": dict(trunk_name="mobilenet_v3_small", width=0.25, fc=16, dropout=0.0, norm="batch", momentum=0.8),
     "resnet": _without_name(RESNET),
+    "retinanet": dict(**DENSE, anchor_sizes=((16, 24), (32, 40), (48, 56), (64, 72), (80, 96))),
     "squeezenet": dict(stem_width=8, widths=(2, 3, 4, 6), dropout=0.0),
+    "ssd": dict(
+        depths=(1, 1, 1, 1, 1),
+        widths=(8, 8, 12, 16, 16),
+        fc=24,
+        dilation=2,
+        extras=((12, 16, 2, 1),),
+        scales=(0.2, 0.35, 0.5, 0.8),
+        ratios=((2,), (2, 3), (2,)),
+        steps=None,
+        mean=(0.2,) * 3,
+        std=(0.5,) * 3,
+        score_threshold=0.1,
+        candidates=16,
+        detections=5,
+    ),
+    "ssdlite": dict(
+        trunk_name="mobilenet_v3_small",
+        width=0.25,
+        extras=(16,),
+        scales=(0.3, 0.45, 0.6, 0.9),
+        ratios=((2,), (2, 3), (2,)),
+        score_threshold=0.1,
+        candidates=16,
+        detections=5,
+        norm="batch",
+        momentum=0.8,
+    ),
     "vgg": dict(depths=(1, 1, 1, 1, 1), widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
 }
 

@@ -132,7 +132,7 @@ def fcos(
     """FCOS as torchvision has it: centerness beside the box, GIoU, distances in cells of their level.
 
     backbone: "resnet18_fpn" ... "resnet152_fpn"; `block`, `depths`, `widths`, `stem` override parts of it.
-    norm, fpn_norm, head_norm: of the trunk, the pyramid, and the heads' convolutions; see `Norm`.
+    norm, fpn_norm, head_norm: of the trunk, the pyramid, and the heads' convolutions ("group" or "none"); see `Norm`.
     levels: the trunk's maps that the pyramid begins with; extra: what it adds above, see `FPN`.
     cells: the side of each level's cells, its stride, the finest first, in pixels.
     radius: of the centre that is positive, scale_range: of the farthest edge, both in cells; see `match_centres`.

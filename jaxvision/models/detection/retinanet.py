@@ -83,7 +83,7 @@ def retinanet(
     `box_loss="giou"` and `norm="batch"`.
 
     backbone: "resnet18_fpn" ... "resnet152_fpn"; `block`, `depths`, `widths`, `stem` override parts of it.
-    norm, fpn_norm, head_norm: of the trunk, the pyramid, and the heads' convolutions; see `Norm`.
+    norm, fpn_norm, head_norm: of the trunk, the pyramid, and the heads' convolutions ("group" or "none"); see `Norm`.
     levels: the trunk's maps that the pyramid begins with; extra: what it adds above, see `FPN`.
     anchor_sizes: one tuple a level, the finest first. box_loss: "l1" or "giou".
     first_class: the first channel that is predicted. Channel 0 is the background's, which no anchor ever learns and

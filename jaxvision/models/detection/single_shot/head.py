@@ -34,6 +34,10 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, maps: Sequence[jax.Array]) -> dict[str, list[jax.Array]]:
         """{name: of each level (B, H * W * anchors, values) float32}, cell by cell in rows."""
+        if self.norm.partition(":")[0] not in ("group", "none"):
+            raise ValueError(
+                f"head_norm {self.norm!r} is not one of group, none: levels share weights, not statistics."
+            )
         tower = [
             (
                 Conv(self.features, 3, bias=self.bias, kernel_init=normal, dtype=self.dtype, name=f"conv{i}"),

@@ -1,0 +1,23 @@
+"""A small FCOS on the embedded scenes, from scratch, in ten minutes on two CPU cores.
+
+python train.py --config=configs/fcos_scenes.py --workdir=runs/fcos_scenes
+
+reaches: box/AP 0.45 box/AP50 0.70 validation and test seed 0 600 s
+
+These are floors that have not been measured yet.
+"""
+
+from configs import retinanet_scenes
+
+
+def get_config():
+    config = retinanet_scenes.get_config()
+    architecture = config.architecture.to_dict()
+    del architecture["anchor_sizes"], architecture["box_loss"]
+    config.architecture = {
+        **architecture,
+        "name": "fcos",
+        "cells": (4, 8, 16),
+        "score_threshold": 0.05,  # a short training is not sure of much
+    }
+    return config
