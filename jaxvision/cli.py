@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--threshold", type=float, default=0.5, help="least score of a detection (default 0.5)")
     command.set_defaults(run=_predict)
 
-    command = commands.add_parser("models", help="list the architectures")
+    command = commands.add_parser("models", help="list the architectures, and torchvision's models with their weights")
     command.set_defaults(run=_models)
 
     options = parser.parse_args(arguments)
@@ -104,5 +104,16 @@ def _summary(rows: list[dict]) -> str:
 
 
 def _models(_) -> None:
+    from jaxvision.interop.cards import CARDS
+
     for name in architectures.names():
         print(name)
+    rows = [("torchvision's model", "card", "parameters", "published, in percent", "file")]
+    for name, cards in CARDS.items():
+        for card, facts in cards.items():
+            metrics = ", ".join(f"{metric} {value:g}" for metric, value in facts.metrics.items()) or "-"
+            rows.append((name, card, f"{facts.parameters:,}", metrics, f"{facts.file}.pth"))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    print()
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())

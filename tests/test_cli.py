@@ -59,7 +59,11 @@ def message(*arguments) -> str:
 
 def test_models_are_listed(capsys):
     cli.main(["models"])
-    assert capsys.readouterr().out.split() == architectures.names()
+    own, published = capsys.readouterr().out.split("\n\n")
+    assert own.split() == architectures.names()
+    [row] = [line for line in published.splitlines() if line.startswith("maskrcnn_resnet50_fpn ")]
+    assert row.split()[1:3] == ["COCO_V1", "44,401,393"] and "box/AP 37.9, mask/AP 34.6" in row
+    assert "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth" in row
 
 
 # evaluate
