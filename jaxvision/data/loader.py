@@ -4,6 +4,7 @@ Nothing is remembered between batches, so resuming is starting at step t, and th
 the prefetch and the number of hosts may change between runs without changing a batch.
 """
 
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -163,7 +164,9 @@ def load(
         count = min(workers, max(1, stop - start))
         options = grain.MultiprocessingOptions(num_workers=count, per_worker_buffer_size=prefetch)
         iterator = iterator.mp_prefetch(options, worker_init_fn=_follow_parent)
-    yield from iterator
+    # Closed as soon as nobody reads on, so that no worker and none of its memory outlives the loop.
+    with contextlib.closing(iter(iterator)) as iterator:
+        yield from iterator
 
 
 def _follow_parent(_index: int, _count: int) -> None:

@@ -61,11 +61,15 @@ class Checkpoints:
         best = self._manager.best_step() if self.metric else None
         return self.latest() if best is None else best
 
-    def save(self, state: TrainState, meta: dict, metrics: dict[str, float] | None = None) -> None:
-        """Starts saving; returns once the state is copied. A step that is saved already is not saved again."""
+    def save(
+        self, state: TrainState, meta: dict, metrics: dict[str, float] | None = None, *, again: bool = False
+    ) -> None:
+        """Starts saving; returns once the state is copied. A step that is saved already is only replaced when `again`."""
         step = int(state.step)
         if step in self._manager.all_steps():
-            return
+            if not again:
+                return
+            self._manager.delete(step)
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         ranked = {self.metric: float(metrics[self.metric])} if metrics and self.metric in metrics else None
         self._manager.save(step, args=items, metrics=ranked, force=True)

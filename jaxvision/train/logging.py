@@ -43,6 +43,20 @@ class MetricsWriter:
         self._board.close()
 
 
+def read_scores(directory: str, step: int) -> dict[int, dict[str, float]]:
+    """{step: {metric: value}} of the validations that DIR/metrics.jsonl holds up to a step, NaN where it says null."""
+    path, prefix, scores = os.path.join(directory, "metrics.jsonl"), "validation/", {}
+    if not os.path.exists(path):
+        return scores
+    with open(path) as file:
+        lines = [json.loads(line) for line in file if line.endswith("\n")]
+    for line in lines:
+        found = {name.removeprefix(prefix): value for name, value in line.items() if name.startswith(prefix)}
+        if found and line["step"] <= step:
+            scores[line["step"]] = {name: math.nan if value is None else value for name, value in found.items()}
+    return scores
+
+
 class Progress:
     """A bar on a terminal; elsewhere a plain line every `seconds`."""
 

@@ -24,7 +24,7 @@ from jaxvision.train import sharding
 from jaxvision.train.checkpoint import Checkpoints, score
 from jaxvision.train.evaluate import evaluate, make_eval_step
 from jaxvision.train.init import initialize
-from jaxvision.train.logging import MetricsWriter, Progress, say, table, write_json
+from jaxvision.train.logging import MetricsWriter, Progress, read_scores, say, table, write_json
 from jaxvision.train.optimizer import make_optimizer
 from jaxvision.train.signals import Interrupted, Signals
 from jaxvision.train.state import TrainState
@@ -120,7 +120,7 @@ class Run:
         self.step = self.checkpoints.latest() or 0
         if self.step:
             self.state = self.checkpoints.restore(self.state, self.step)
-        self.scores: dict[int, dict[str, float]] = {}
+        self.scores = read_scores(directory, self.step)
         self._write_json("config.json", config.to_dict())
         self._announce()
 
@@ -129,6 +129,9 @@ class Run:
         config = self.config
         self.writer = MetricsWriter(self.directory, self.step) if self.chief else None
         self.progress = Progress(self.step, config.steps)
+        if self.step and self.step % config.evaluate.every == 0 and self.step not in self.scores:
+            self._evaluate()  # the run was stopped before it could
+            self.checkpoints.save(self.state, self._meta(), self.scores[self.step], again=True)
         counts = {"data/overflow": 0, "data/skipped": 0}
         stream = load(self.batches, self.step, config.steps, workers=config.data.workers)
         pending = None  # the last step's metrics: read while the next one runs
@@ -222,7 +225,7 @@ class Run:
             self.checkpoints.wait()
             raise NonFiniteError(
                 f"Step {step}: {', '.join(wrong) or 'norm/gradient'} is not finite; image ids {image_ids.tolist()}. "
-                f"The parameters are as before that step; the last good checkpoint is step {self.checkpoints.latest()} in "
+                f"That step changed no parameter; the last good checkpoint is step {self.checkpoints.latest()} in "
                 f"{self.checkpoints.directory}. Look at those images, lower the learning rate, or set optimizer.clip."
             )
         self.progress.update(step, values["loss"], self.config.batch_size)
@@ -232,7 +235,7 @@ class Run:
             self.writer.write(step, {**values, "learning_rate": rate, **seen})
 
     def _no_better(self) -> bool:
-        """Whether the best of this run's scores lies `patience` evaluations back."""
+        """Whether the best score lies `patience` evaluations back."""
         patience, metric = self.config.evaluate.patience, self.config.evaluate.metric
         ranks = [score(scores, metric) for scores in self.scores.values()]
         return bool(patience) and len(ranks) - 1 - int(np.argmax(ranks)) >= patience

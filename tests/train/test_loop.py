@@ -85,7 +85,7 @@ def test_a_killed_run_leaves_no_step_twice(scenes_dir, tmp_path):
     fit(config, str(tmp_path))
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert lines(tmp_path)[4]["loss"] != 3.0
-    assert [line["step"] for line in lines(tmp_path, "validation/mean_iu")] == [2, 6]
+    assert [line["step"] for line in lines(tmp_path, "validation/mean_iu")] == [2, 4, 6]  # that of step 4 is made up for
 
 
 def test_nan_stops_the_run_and_says_where(rectangles, tmp_path, monkeypatch):
@@ -160,6 +160,34 @@ def test_patience(rectangles, tmp_path, monkeypatch, capsys):
     assert [line["step"] for line in lines(tmp_path, "validation/mean_iu")] == [2, 4, 6, 8]
     assert "No better mean_iu in 2 evaluations" in capsys.readouterr().out
     assert lines(tmp_path)[-1]["step"] == 8
+
+
+def test_patience_remembers_the_scores_of_before_a_restart(rectangles, tmp_path, monkeypatch):
+    quality = iter([0.5, 0.4, 0.3])
+    monkeypatch.setattr(Run, "_scores", lambda *_: {"mean_iu": next(quality), "loss": 1.0, "iu/none": float("nan")})
+    first = tiny_config("segmenter", steps=4, evaluate={"every": 2, "patience": 2})
+    fit(first, str(tmp_path))
+    longer = tiny_config("segmenter", steps=10, evaluate={"every": 2, "patience": 2})
+    scores = fit(longer, str(tmp_path))
+    assert scores["validation"]["mean_iu"] == 0.5 and np.isnan(scores["validation"]["iu/none"])
+    assert [line["step"] for line in lines(tmp_path, "validation/mean_iu")] == [2, 4, 6]
+
+
+def test_a_run_stopped_at_an_evaluation_makes_up_for_it(rectangles, tmp_path, monkeypatch):
+    quality = iter([0.9, 0.5])
+    monkeypatch.setattr(Run, "_scores", lambda *_: {"mean_iu": next(quality), "loss": 1.0})
+    config = tiny_config("segmenter", steps=4, evaluate={"every": 2})
+    run = Run(config, str(tmp_path))
+    with pytest.raises(Interrupted):
+        run.train(StopAt(2))
+    assert lines(tmp_path, "validation/mean_iu") == []
+    run.checkpoints.close()
+    going_on = Run(config, str(tmp_path))
+    with Signals() as signals:
+        going_on.train(signals)
+    going_on.finish()
+    assert [line["step"] for line in lines(tmp_path, "validation/mean_iu")] == [2, 4]
+    assert int(going_on.state.step) == 2
 
 
 def test_the_best_checkpoint_is_what_is_scored_at_the_end(rectangles, tmp_path, monkeypatch):
