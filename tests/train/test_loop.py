@@ -85,7 +85,11 @@ def test_a_killed_run_leaves_no_step_twice(scenes_dir, tmp_path):
     fit(config, str(tmp_path))
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert lines(tmp_path)[4]["loss"] != 3.0
-    assert [line["step"] for line in lines(tmp_path, "validation/mean_iu")] == [2, 4, 6]  # that of step 4 is made up for
+    assert [line["step"] for line in lines(tmp_path, "validation/mean_iu")] == [
+        2,
+        4,
+        6,
+    ]  # that of step 4 is made up for
 
 
 def test_nan_stops_the_run_and_says_where(rectangles, tmp_path, monkeypatch):
