@@ -53,6 +53,8 @@ def mask_rcnn(
     max_positives: None is samples * positive_fraction, but at most 256: where everything is sampled the mask head still
       sees little more than positives, and memory holds.
     aligned: also of the masks' targets; see `mask_losses`.
+    Departure: where head_norm is "batch", statistics are of all the rows that the head sees, background among them;
+      torchvision's head sees positives alone.
     """
     model = faster.faster_rcnn(num_classes, **options).model
     head, pooler = model.box_head, model.pooler
