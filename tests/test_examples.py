@@ -9,7 +9,8 @@ import sys
 
 import numpy as np
 
-OWN_LOOP = pathlib.Path(__file__).parents[1] / "examples" / "own_loop.py"
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+OWN_LOOP = EXAMPLES / "own_loop.py"
 
 
 def test_a_loop_of_ones_own_lowers_the_loss(scenes_dir):
@@ -24,3 +25,14 @@ def test_a_loop_of_ones_own_stays_short():
     code = [s for s in ast.parse(OWN_LOOP.read_text()).body[1:] if not isinstance(s, ast.Import | ast.ImportFrom)]
     lines = "\n".join(map(ast.unparse, code)).splitlines()
     assert len([line for line in lines if line.strip()]) <= 20
+
+
+def test_finetuning_a_new_head_lowers_the_loss(scenes_dir, tmp_path):
+    environment = os.environ | {"TFDS_DATA_DIR": scenes_dir, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, EXAMPLES / "finetune_torchvision.py"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    losses = np.array(re.findall(r"loss (\d+\.\d+)", run.stdout), float)
+    assert len(losses) == 40 and losses[-8:].mean() < 0.8 * losses[:8].mean()
+    entries = np.load(tmp_path / "finetuned.npz")
+    assert entries["roi_heads.box_predictor.cls_score.weight"].shape[0] < 91
