@@ -32,7 +32,7 @@ def test_maps_of_each_output_stride():
 
 def test_the_auxiliary_head_counts_half_and_needs_no_training():
     architecture = create("deeplabv3")
-    assert dict(architecture.weights) == {"aux": 0.5}
+    assert architecture.weights == {"aux": 0.5} and not create("deeplabv3", aux=False).weights
     outputs = {name: RNG.normal(size=(2, 4, 4, 4)).astype(np.float32) for name in ("logits", "aux_logits")}
     batch = {"semantic": RNG.integers(0, 4, (2, 4, 4))}
     losses = architecture.losses(outputs, batch)

@@ -69,4 +69,6 @@ def deeplabv3(
     head = DeepLabHead(num_classes, features, tuple(rates), dropout, **common)
     aux_head = FCNHead(num_classes, **common) if aux else None
     model = Segmenter(trunk, head, aux_head, level, aux_level)
-    return Architecture("deeplabv3", model, segmentation_losses, segmentation_predict, "segmentation", {"aux": 0.5})
+    return Architecture(
+        "deeplabv3", model, segmentation_losses, segmentation_predict, "segmentation", {"aux": 0.5} if aux else {}
+    )

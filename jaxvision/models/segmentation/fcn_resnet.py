@@ -58,4 +58,6 @@ def fcn_resnet(
     head = FCNHead(num_classes, dropout, **common)
     aux_head = FCNHead(num_classes, **common) if aux else None
     model = Segmenter(trunk, head, aux_head, level, aux_level)
-    return Architecture("fcn_resnet", model, segmentation_losses, segmentation_predict, "segmentation", {"aux": 0.5})
+    return Architecture(
+        "fcn_resnet", model, segmentation_losses, segmentation_predict, "segmentation", {"aux": 0.5} if aux else {}
+    )
