@@ -69,7 +69,7 @@ SMALL = {
     "mobilenet_v3": dict(trunk_name="mobilenet_v3_small", width=0.25, fc=16, dropout=0.0, norm="batch", momentum=0.8),
     "resnet": _without_name(RESNET),
     "retinanet": dict(**DENSE, anchor_sizes=((16, 24), (32, 40), (48, 56), (64, 72), (80, 96))),
-    "squeezenet": dict(stem_width=8, widths=(2, 3, 4, 6), dropout=0.0),
+    "squeezenet": dict(stem_width=8, widths=(8, 8, 8, 8), dropout=0.0),
     "ssd": dict(
         depths=(1, 1, 1, 1, 1),
         widths=(8, 8, 12, 16, 16),

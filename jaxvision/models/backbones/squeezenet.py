@@ -1,6 +1,9 @@
 """SqueezeNet (Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters", 2016), versions 1.0 and 1.1.
 
 The head is a convolution whose maps are averaged, so it scores images of any size.
+
+Departure: its scores begin near one. Where all of them begin below zero, the ReLU after them passes no gradient, and
+nothing is ever learnt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,7 +73,8 @@ class SqueezeNetClassifier(nn.Module):
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
         maps = self.trunk(network_input(batch, VERSIONS[self.trunk.version][-1]), train)
         x = nn.Dropout(self.dropout, deterministic=not train)(maps["c5"].astype(jnp.float32))
-        scores = nn.relu(Conv(self.num_classes, 1, name="head")(x))
+        start = {"kernel_init": nn.initializers.normal(0.01), "bias_init": nn.initializers.ones}
+        scores = nn.relu(Conv(self.num_classes, 1, **start, name="head")(x))
         return {**maps, "logits": scores.mean((1, 2))}
 
 
