@@ -23,6 +23,8 @@ MODELS = [name for name in BUILDERS if "320" not in name]  # that differs in how
 SIZES = [(160, 200), (180, 120)]
 PYRAMID = {"p2": "0", "p3": "1", "p4": "2", "p5": "3", "p6": "pool"}
 LIGHT_PYRAMID = {"p5": "0", "p6": "1", "p7": "pool"}
+# Networks of full size: a slower compilation for quicker code, whatever the suite is compiled with.
+optimized_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 2})
 LOSSES = {
     "rpn_objectness": "objectness",
     "rpn_box": "rpn_box_reg",
@@ -69,7 +71,7 @@ def forwarded(name: str, index: int) -> tuple[dict, dict]:
         "image_size": size[None].astype(np.int32),
     }
 
-    @jax.jit
+    @optimized_jit
     def forward(variables):
         outputs = architecture.model.apply(variables, batch)
         return outputs, architecture.predict(outputs, batch)
@@ -226,7 +228,7 @@ def learned(name: str) -> tuple[dict, dict, dict]:
             rows[:, :height, :width] = mask[..., 0]
         batch["mask_boxes"] = np.tile(frame, (2, 4, 1))
 
-    @jax.jit
+    @optimized_jit
     @functools.partial(jax.value_and_grad, has_aux=True)
     def gradient(params, variables):
         @jax.checkpoint
