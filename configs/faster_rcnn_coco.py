@@ -35,7 +35,7 @@ def get_config(version="v1"):
     config.optimizer.warmup = 1000
     config.optimizer.weight_decay = 1e-4
     config.optimizer.trainable = r"^(?!trunk)|^trunk/c[345]_block\d+/(conv\d|shortcut)/"  # no frozen norms either
-    config.init = (("^trunk/", "resnet50-0676ba61.pth"),)
+    config.init = (("^trunk/", "resnet50:resnet50-0676ba61.pth"),)
     config.evaluate.every = epoch
     config.checkpoint.every = epoch
     if version == "v2":
