@@ -181,6 +181,7 @@ def learned(name: str) -> tuple[dict, dict]:
     return means, to_torch(builder, {"params": gradients})
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize("name", BUILDERS)
 def test_losses(name):
@@ -190,6 +191,7 @@ def test_losses(name):
         assert value == pytest.approx(float(golden(name)[f"loss.{LOSSES[ours]}"]), rel=1e-4), ours
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize("name", BUILDERS)
 def test_gradients(name):

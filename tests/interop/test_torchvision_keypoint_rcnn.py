@@ -122,6 +122,7 @@ def learned() -> tuple[dict, dict]:
     return means, to_torch(BUILDER, {"params": gradients})
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_losses():
     names = {name: LOSSES.get(name, name) for name in learned()[0]}
@@ -130,6 +131,7 @@ def test_losses():
         assert learned()[0][ours] == pytest.approx(float(golden()[f"loss.loss_{theirs}"]), rel=1e-4), ours
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_gradients():
     gradients = learned()[1]

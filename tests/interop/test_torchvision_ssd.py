@@ -119,6 +119,7 @@ def test_ssd300_detects_what_torchvision_does(ssd300, i):
     check_outputs(ssd300, i, ("conv4", "conv7", "extra1", "extra2", "extra3", "extra4"))
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_ssd300_learns_what_torchvision_does(ssd300):
     check_losses_and_gradients(ssd300, {"class": "classification", "box": "bbox_regression"})
@@ -135,6 +136,7 @@ def test_ssdlite320_detects_what_torchvision_does(ssdlite320, i):
     check_outputs(ssdlite320, i, ("c4_expanded", "final", "extra1", "extra2", "extra3", "extra4"))
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_ssdlite320_learns_what_torchvision_does(ssdlite320):
     # An activation that rounding moves across the kink of a ReLU changes its whole channel by half a percent.
