@@ -255,7 +255,8 @@ def learned(name: str) -> tuple[dict, dict, dict]:
 def test_losses(name):
     means, _, outputs = learned(name)
     assert len(means) == len([key for key in golden(name) if key.startswith("loss.")])
-    assert outputs["rois_valid"].sum() > 300 and not outputs.get("mask_overflow", np.zeros(2)).any()
+    least = 300 if "mobilenet" in name else 500  # whose pyramid begins at stride 32
+    assert outputs["rois_valid"].sum() > least and not outputs.get("mask_overflow", np.zeros(2)).any()
     for ours, value in means.items():
         assert value == pytest.approx(float(golden(name)[f"loss.loss_{LOSSES[ours]}"]), rel=1e-4), ours
 
