@@ -128,6 +128,7 @@ def main(_):
 
 
 if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # recipes import `configs`
     sys.argv = [
         f"--config={a}" if a.endswith(".py") and i and not a.startswith("-") else a for i, a in enumerate(sys.argv)
     ]

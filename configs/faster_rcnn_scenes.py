@@ -14,7 +14,9 @@ MASKS = ("mask_convs", "mask_sampling_ratio", "max_positives")
 
 def get_config():
     config = mask_rcnn_scenes.get_config()
+    config.steps = 3200
     for option in MASKS:
         del config.architecture[option]
     config.architecture.name = "faster_rcnn"
+    config.evaluate.every = 1600
     return config

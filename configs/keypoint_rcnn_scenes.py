@@ -12,6 +12,7 @@ from configs import quickstart
 
 def get_config():
     config = quickstart.get_config()
+    config.steps = 2400
     architecture = config.architecture
     for option in ("mask_convs", "mask_sampling_ratio"):
         del architecture[option]
@@ -23,4 +24,5 @@ def get_config():
     config.data.max_boxes = 2
     config.data.transforms = dict(flip={})  # they stand upright
     config.data.test = "test"
+    config.evaluate.every = 1200
     return config

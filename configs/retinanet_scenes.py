@@ -12,6 +12,7 @@ from configs import quickstart
 
 def get_config():
     config = quickstart.get_config()
+    config.steps = 3000
     config.architecture = dict(
         name="retinanet",
         backbone="resnet18_fpn",
@@ -32,4 +33,5 @@ def get_config():
         detections=20,
     )
     config.data.test = "test"
+    config.evaluate.every = 1500
     return config

@@ -5,8 +5,8 @@ python train.py --config=configs/ssd300_coco.py --workdir=runs/ssd300_coco
 reaches: (not measured here; torchvision publishes box/AP 0.251, AP50 0.415 on val2017)
 
 `config.data.dir` is the folder of annotations/, train2017/ and val2017/; the trunk's weights, Caffe's as published with SSD,
-lie where train.py is run. Published for eight devices of four images each, in torchvision's references/detection. There
-biases decay too, and every picture is stretched to 300 x 300; here it keeps its shape on that canvas.
+lie where train.py is run. Published for eight devices of four images each, in torchvision's references/detection, where
+biases decay too.
 """
 
 from jaxvision import config as configs
@@ -23,6 +23,7 @@ def get_config():
     config.data.train = "annotations/instances_train2017.json:train2017"
     config.data.validation = "annotations/instances_val2017.json:val2017"
     config.data.canvas = (300, 300)
+    config.data.stretch = True
     config.data.workers = 16
     config.data.transforms = dict(photometric_distort={}, zoom_out={}, iou_crop={}, flip={})
     config.optimizer.name = "sgd"

@@ -78,8 +78,12 @@ def _predict(options) -> None:
 
     config, architecture, variables, class_names = load_run(options.workdir)
     task = tasks.get(architecture.task)
-    canvas = "exact" if task.name == "segmentation" else configs.canvases(config)[0]
-    predictor = Predictor(architecture, variables, canvas=canvas, threshold=options.threshold)
+    canvases, rule = configs.canvases(config), {}
+    if config.data.stretch:
+        canvases, rule = "exact", {"resize": {"stretch": canvases[0]}}
+    elif task.name == "segmentation":
+        canvases = "exact"
+    predictor = Predictor(architecture, variables, canvas=canvases, threshold=options.threshold, **rule)
     os.makedirs(options.out, exist_ok=True)
     records, taken = [], set()
     for index, path in enumerate(options.images):

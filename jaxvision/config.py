@@ -25,6 +25,8 @@ def default() -> ml_collections.ConfigDict:
                 "test": "",  # evaluated once, at the end
                 "dir": "",  # empty: TFDS's own folder
                 "canvas": (128, 128),  # or several pairs
+                "stretch": False,  # images fill it, their shape not kept
+                "scales": (1.0,),  # of the canvas, one drawn for each training batch
                 "max_boxes": 100,
                 "workers": 1,
                 "transforms": {},  # name -> arguments; `jaxvision.data.transforms.TRANSFORMS` has the names and their order
@@ -92,6 +94,9 @@ def check(config: ml_collections.ConfigDict) -> None:
             raise ValueError(f"config.{key} must be a whole number of at least 1, got {value!r}.")
     if config.precision not in ("float32", "bfloat16"):
         raise ValueError(f"config.precision must be 'float32' or 'bfloat16', got {config.precision!r}.")
+    scales = config.data.scales
+    if not scales or not all(isinstance(scale, int | float) and scale > 0 for scale in scales):
+        raise ValueError(f"config.data.scales must be positive numbers, got {scales!r}.")
     canvases(config)
 
 

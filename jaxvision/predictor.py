@@ -10,9 +10,8 @@ import numpy as np
 from jaxvision import preprocess, tasks
 from jaxvision.architecture import Architecture
 from jaxvision.data import validation
-from jaxvision.data.geometry import mirror, pad
+from jaxvision.data.geometry import fit, mirror, pad
 from jaxvision.data.images import read_image
-from jaxvision.data.transforms import fit
 from jaxvision.tasks import Result
 from jaxvision.tta import TTA
 

@@ -3,6 +3,8 @@
 import pathlib
 import re
 import runpy
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +101,12 @@ def test_train_step_measures_a_config(scenes_dir, tmp_path):
     numbers = {name: float(re.search(r"-?\d+(\.\d+)?", text)[0]) for name, text in rows.items()}
     assert numbers["step, cached batch"] > 0 and numbers["arithmetic of a step"] > 0
     assert "5 steps" in rows["step, 0 loader worker(s)"] and "memory at step 3, 6" in rows
+
+
+def test_train_step_reads_a_recipe_that_extends_another():
+    command = [sys.executable, "benchmarks/train_step.py", "configs/mask_rcnn_scenes.py", "--config.steps=0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "config.steps must be a whole number of at least 1, got 0" in done.stderr
 
 
 def test_the_layers_that_are_compared_compute_the_same():

@@ -95,6 +95,8 @@ def test_open_keys_are_left_to_those_who_know_them():
         ("data.canvas", (), r"config.data.canvas must be \(height, width\) or several such pairs"),
         ("data.canvas", (128, 0), "config.data.canvas must be"),
         ("data.canvas", (128, 128, 3), "config.data.canvas must be"),
+        ("data.scales", (), "config.data.scales must be positive numbers"),
+        ("data.scales", (1.0, 0.0), "config.data.scales must be positive numbers"),
         ("data.canvas", ((128, 96), (64,)), "config.data.canvas must be"),
     ],
 )

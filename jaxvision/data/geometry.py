@@ -94,6 +94,17 @@ def turn(example):
     )
 
 
+def fit(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a picture of `size` scaled to fit the canvas: floor(size * min of the two ratios), at least 1.
+
+    In whole numbers: floor(h * (H / h)) in floats is H - 1 for some sizes.
+    """
+    (height, width), (canvas_height, canvas_width) = map(int, size), map(int, canvas)
+    if canvas_height * width <= canvas_width * height:
+        return canvas_height, max(1, width * canvas_height // height)
+    return max(1, height * canvas_width // width), canvas_width
+
+
 def resize(example, height, width):
     """To height x width pixels; `area` grows with them. An image of that size already stays bit for bit."""
     old_height, old_width = example["image"].shape[:2]

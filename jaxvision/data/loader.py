@@ -18,6 +18,7 @@ import numpy as np
 from absl import flags
 
 from jaxvision.data import collate, transforms, validation
+from jaxvision.data.copy_paste import CopyPaste
 from jaxvision.data.images import ImageError
 from jaxvision.data.sources import Source, label_names
 
@@ -27,8 +28,10 @@ Canvas = tuple[int, int]
 class Batches:
     """Random access to the batches of a source.
 
-    source: a `Source`. fields: the batch fields beside the image. canvases: (height, width) pairs; every image goes to the
-      one on which it is largest, and a batch holds images of one canvas.
+    source: a `Source`. fields: the batch fields beside the image.
+    canvases: (height, width) pairs; every image goes to the one on which it is largest, and a batch holds images of one
+      canvas. stretch: images fill it, their shape not kept.
+    scales: training draws one for each batch and takes so large a canvas, its sides multiples of 32.
     seed: shuffled batches without end for training; None: every image once, in order, for evaluation, where the last
       batch of a canvas is filled with rows that are not `real`.
     part: (index, count): this host's share of the rows of each batch.
@@ -43,6 +46,8 @@ class Batches:
         batch_size: int,
         fields: Sequence[str],
         canvases: Sequence[Canvas],
+        stretch: bool = False,
+        scales: Sequence[float] = (1.0,),
         seed: int | None = None,
         transforms_config: Mapping[str, Mapping] | None = None,
         max_boxes: int = 100,
@@ -62,6 +67,8 @@ class Batches:
         self.max_boxes, self.mask_size = max_boxes, mask_size
         self.skip_bad, self.part = skip_bad, part
         self.canvases = [tuple(canvas) for canvas in canvases]
+        self.scales = tuple(scales)
+        self.place = transforms.StretchToCanvas if stretch else transforms.ResizeToCanvas
         self.transforms = transforms.build(transforms_config or {}, flip_pairs=source.flip_pairs)
         self.groups = self._group()
 
@@ -74,11 +81,11 @@ class Batches:
         return [np.flatnonzero(best == k) for k in range(len(self.canvases))]
 
     @functools.cached_property
-    def _in_order(self) -> list[tuple[int, np.ndarray]]:
+    def _in_order(self) -> list[tuple[Canvas, np.ndarray]]:
         """Evaluation: (canvas, indices) of every batch; -1 fills."""
         return [
             (
-                k,
+                self.canvases[k],
                 np.pad(
                     group[i : i + self.batch_size], (0, max(0, i + self.batch_size - len(group))), constant_values=-1
                 ),
@@ -88,7 +95,7 @@ class Batches:
         ]
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - an epoch's order is small, and there are few loaders
-    def _shuffled(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+    def _shuffled(self, epoch: int) -> list[tuple[Canvas, np.ndarray]]:
         """Training: (canvas, indices) of an epoch's full batches, in a random order. What is left over waits for a later epoch."""
         rng = np.random.default_rng((self.seed, epoch))
         batches = []
@@ -96,7 +103,9 @@ class Batches:
             if len(group):
                 order = rng.permutation(np.resize(group, max(len(group), self.batch_size)))
                 whole = len(order) // self.batch_size * self.batch_size
-                batches += [(k, indices) for indices in order[:whole].reshape(-1, self.batch_size)]
+                for indices in order[:whole].reshape(-1, self.batch_size):
+                    scale = self.scales[rng.integers(len(self.scales))]  # the only one takes no randomness
+                    batches.append((_scaled(self.canvases[k], scale), indices))
         return [batches[i] for i in rng.permutation(len(batches))]
 
     def __len__(self) -> int:
@@ -118,14 +127,10 @@ class Batches:
         rows = [self._row(t, r, int(indices[r]), canvas) for r in range(host * share, (host + 1) * share)]
         return collate.stack(rows)
 
-    def _row(self, t: int, r: int, index: int, canvas: int) -> dict[str, np.ndarray]:
-        fit = transforms.ResizeToCanvas(self.canvases[canvas])
-        example, skipped = self._usable(max(index, 0))
-        if self.seed is not None:
-            rng = np.random.default_rng((self.seed, t, r))
-            for transform in self.transforms:
-                example = transform(example, rng)
-        row = collate.row(fit(example, None), self.fields, self.max_boxes, self.mask_size)
+    def _row(self, t: int, r: int, index: int, canvas: Canvas) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng((self.seed or 0, t, r))
+        example, skipped = self._transformed(max(index, 0), () if self.seed is None else self.transforms, rng)
+        row = collate.row(self.place(canvas)(example), self.fields, self.max_boxes, self.mask_size)
         row["skipped"] = np.int32(skipped)
         if index < 0 or (skipped and self.seed is None):
             # Fills a batch of an evaluation, where an image counts once: nothing to see, nothing to learn from.
@@ -134,6 +139,17 @@ class Batches:
             if "valid" in row:
                 row["valid"] = np.zeros_like(row["valid"])
         return row
+
+    def _transformed(self, index: int, steps: Sequence, rng: np.random.Generator) -> tuple[dict, int]:
+        """The transformed example at index, and how many were passed over before it."""
+        example, skipped = self._usable(index)
+        for i, step in enumerate(steps):
+            if isinstance(step, CopyPaste):
+                other, _ = self._transformed(int(rng.integers(len(self.source))), steps[:i], rng)
+                example = step(example, rng, other)
+            else:
+                example = step(example, rng)
+        return example, skipped
 
     def _usable(self, index: int) -> tuple[dict, int]:
         """The example at index and how many were passed over before it."""
@@ -147,6 +163,10 @@ class Batches:
                     raise
                 last = error
         raise ValueError(f"No image of {self.source.name!r} can be used; the last error: {last}")
+
+
+def _scaled(canvas: Canvas, scale: float) -> Canvas:
+    return canvas if scale == 1 else tuple(max(1, round(side * scale / 32)) * 32 for side in canvas)
 
 
 def load(

@@ -1,7 +1,7 @@
 """Transforms of one example: image, boxes, masks, keypoints and semantic map move together.
 
-Every transform is a frozen dataclass called as `transform(example, rng)`. It returns a new dict and never writes into
-the arrays it was given. How fields move is in `jaxvision.data.geometry`.
+Every transform is a frozen dataclass called as `transform(example, rng)`, `CopyPaste` with a second example behind. It
+returns a new dict and never writes into the arrays it was given. How fields move is in `jaxvision.data.geometry`.
 """
 
 import dataclasses
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxvision.data.colour import brightness, contrast, hue, saturation
-from jaxvision.data.geometry import mirror, pad, random_window, resize, turn
+from jaxvision.data.copy_paste import CopyPaste
+from jaxvision.data.geometry import fit, mirror, pad, random_window, resize, turn
 from jaxvision.data.ssd_transforms import IoUCrop, PhotometricDistort, ZoomOut
 from jaxvision.suggest import suggest
 
@@ -153,17 +154,6 @@ class StretchToCanvas:
         return {**resize(example, *self.canvas), **new}
 
 
-def fit(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of a picture of `size` scaled to fit the canvas: floor(size * min of the two ratios), at least 1.
-
-    In whole numbers: floor(h * (H / h)) in floats is H - 1 for some sizes.
-    """
-    (height, width), (canvas_height, canvas_width) = map(int, size), map(int, canvas)
-    if canvas_height * width <= canvas_width * height:
-        return canvas_height, max(1, width * canvas_height // height)
-    return max(1, height * canvas_width // width), canvas_width
-
-
 # The order is that in which they run, whatever the order in a config: geometry first, colour last. Only SSD's distortion
 # comes before all, as the ground that `zoom_out` lays is not distorted.
 TRANSFORMS = {
@@ -174,6 +164,7 @@ TRANSFORMS = {
     "crop": Crop,
     "flip": Flip,
     "quarter_turn": QuarterTurn,
+    "copy_paste": CopyPaste,
     "color_jitter": ColorJitter,
     "permute_channels": PermuteChannels,
 }

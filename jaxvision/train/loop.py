@@ -73,6 +73,8 @@ def make_batches(config, split: str, task: tasks.Task, *, train: bool) -> Batche
         batch_size=config.batch_size,
         fields=task.fields,
         canvases=configs.canvases(config),
+        stretch=config.data.stretch,
+        scales=config.data.scales if train else (1.0,),
         seed=config.seed if train else None,
         transforms_config=config.data.transforms.to_dict() if train else {},
         max_boxes=config.data.max_boxes,

@@ -126,6 +126,39 @@ def test_canvases_take_the_images_that_are_largest_on_them():
     assert shapes == set(canvases)
 
 
+def test_scales_are_drawn_for_each_batch_in_training_alone():
+    source, canvases, scales = Rectangles(sizes=[(64, 96), (96, 64)] * 8), [(64, 96), (96, 64)], (1.0, 0.5, 2.0)
+    batches = make(source, canvases=canvases, scales=scales, batch_size=2)
+    shapes = collections.Counter(batches[t]["image"].shape[1:3] for t in range(60))
+    assert set(shapes) == {(64, 96), (32, 64), (128, 192), (96, 64), (64, 32), (192, 128)}  # 48 rounds to 64: even ties
+    assert min(shapes.values()) > 2
+    assert_same([batches[7]], [make(source, canvases=canvases, scales=scales, batch_size=2)[7]])
+    still = make(source, canvases=canvases, scales=scales, batch_size=2, seed=None)
+    assert {batch["image"].shape[1:3] for batch in load(still)} == set(canvases)
+    one = make(source, canvases=canvases, batch_size=2)
+    assert_same([one[3]], [make(source, canvases=canvases, scales=(1.0,), batch_size=2)[3]])
+
+
+def test_stretched_images_fill_the_canvas():
+    source = Rectangles(sizes=[(40, 80)] * 4, counts=(2,))
+    batch = make(source, stretch=True, seed=None, canvases=[(32, 32)])[0]
+    assert batch["image_size"].tolist() == [[32, 32]] * 4 and batch["original_size"].tolist() == [[40, 80]] * 4
+    wanted = np.stack([source.annotations(i)["boxes"] for i in range(4)]) * [0.4, 0.8, 0.4, 0.8]
+    np.testing.assert_allclose(batch["boxes"][:, :2], wanted, rtol=1e-6)
+    assert (batch["semantic"] < 255).all()
+
+
+def test_copy_paste_brings_objects_of_other_images():
+    """Pixels of both pictures, as many as chance has it; the same however the batch is made."""
+    config = {"copy_paste": {"probability": 1.0}, "flip": {}}
+    batches, plain = make(transforms_config=config, max_boxes=6), make(max_boxes=6)
+    assert_same(list(load(batches, 0, 4, workers=1)), [batches[t] for t in range(4)])
+    counts, own = (np.concatenate([b[t]["valid"].sum(1) for t in range(8)]) for b in (batches, plain))
+    assert (counts > own).sum() > 5
+    ids = [[b[t]["image_id"].tolist() for t in range(8)] for b in (batches, plain)]
+    assert ids[0] == ids[1]
+
+
 def test_skip_bad_takes_the_next_and_counts():
     source = Rectangles(sizes=((64, 64),) * 4, broken=(1, 2))
     batch = make(source, skip_bad=True)[0]

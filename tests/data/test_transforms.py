@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxvision.data.geometry import IGNORED, MEAN_COLOUR, tight_boxes
+from jaxvision.data.geometry import IGNORED, MEAN_COLOUR, fit, tight_boxes
 from jaxvision.data.transforms import (
     TRANSFORMS,
     ColorJitter,
@@ -17,7 +17,6 @@ from jaxvision.data.transforms import (
     ResizeToCanvas,
     ScaleJitter,
     build,
-    fit,
 )
 
 
@@ -360,7 +359,7 @@ def test_build_runs_in_the_order_of_the_table():
     config = {"permute_channels": {}, "flip": {"probability": 0.1}, "scale_jitter": {"low": 0.5, "high": 2.0}}
     assert build(config, flip_pairs=[[0, 1]]) == [ScaleJitter(0.5, 2.0), Flip(0.1, ((0, 1),)), PermuteChannels()]
     ssd = ["photometric_distort", "zoom_out", "iou_crop"]
-    usual = ["scale_jitter", "crop", "flip", "quarter_turn", "color_jitter", "permute_channels"]
+    usual = ["scale_jitter", "crop", "flip", "quarter_turn", "copy_paste", "color_jitter", "permute_channels"]
     assert list(TRANSFORMS) == ssd + usual
     assert build({}) == []
 
