@@ -80,6 +80,20 @@ class Architecture:
         return dataclasses.replace(self, weights={**self.weights, **weights}) if weights else self
 
 
+def extends(base: Callable) -> Callable:
+    """Decorates a function whose `**options` are those of `base` that have a default: its signature names them all."""
+
+    def decorate(function: Callable) -> Callable:
+        own = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        taken = {p.name for p in own}
+        options = [p for p in inspect.signature(base).parameters.values() if p.default is not p.empty]
+        others = [p.replace(kind=p.KEYWORD_ONLY) for p in options if p.name not in taken]
+        function.__signature__ = inspect.Signature(own + others)
+        return function
+
+    return decorate
+
+
 def names() -> list[str]:
     """Every registered architecture."""
     return sorted(REGISTRY)

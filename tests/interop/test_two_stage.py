@@ -1,75 +1,51 @@
 """Faster and Mask R-CNN against torchvision's own outputs."""
 
 import functools
-import json
-import pathlib
-import sys
 
 import jax
 import numpy as np
 import pytest
+from torch_golden import (
+    SIZES,
+    both,
+    check_detections,
+    check_gradients,
+    check_losses,
+    check_names,
+    check_pyramid,
+    detections,
+    expected,
+    golden,
+    load,
+    near,
+    optimized_jit,
+    single,
+)
 
-from jaxvision.interop.convert import abstract, from_torch, places, to_torch
+from jaxvision.interop.convert import abstract, from_torch, to_torch
 from jaxvision.interop.two_stage import BUILDERS
-from jaxvision.ops.boxes import iou
 from jaxvision.ops.masks import paste_masks
 from jaxvision.ops.resize import resize
 
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
-sys.path.insert(0, str(GOLDEN))
-import formula  # noqa: E402
-
 MODELS = [name for name in BUILDERS if "320" not in name]  # that differs in how many proposals it keeps
-SIZES = [(160, 200), (180, 120)]
 PYRAMID = {"p2": "0", "p3": "1", "p4": "2", "p5": "3", "p6": "pool"}
 LIGHT_PYRAMID = {"p5": "0", "p6": "1", "p7": "pool"}
-# Networks of full size: a slower compilation for quicker code, whatever the suite is compiled with.
-optimized_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 2})
 LOSSES = {
-    "rpn_objectness": "objectness",
-    "rpn_box": "rpn_box_reg",
-    "roi_class": "classifier",
-    "roi_box": "box_reg",
-    "mask": "mask",
+    "rpn_objectness": "loss_objectness",
+    "rpn_box": "loss_rpn_box_reg",
+    "roi_class": "loss_classifier",
+    "roi_box": "loss_box_reg",
+    "mask": "loss_mask",
+    "keypoint": "loss_keypoint",
 }
 
-
-@functools.cache
-def golden(name: str) -> dict:
-    with np.load(GOLDEN / f"{name}.npz") as file:
-        return dict(file)
-
-
-def entry_shapes(name: str) -> dict:
-    return {k: tuple(v) for k, v in json.loads((GOLDEN / f"{name}.shapes.json").read_text()).items()}
-
-
-@functools.cache
-def loaded(name: str):
-    shapes = abstract(BUILDERS[name].create())
-    return from_torch(BUILDERS[name], shapes, formula.state_dict(entry_shapes(name)))
-
-
-def on_canvas(index: int, size, canvas) -> np.ndarray:
-    """The picture at `size`, (1, H, W, 3) with zeros beyond."""
-    image = np.asarray(resize(formula.image(f"detect{index}", *SIZES[index]), tuple(size)))
-    return np.pad(image, ((0, canvas[0] - size[0]), (0, canvas[1] - size[1]), (0, 0)))[None]
-
-
-def ratio(index: int, size) -> np.ndarray:
-    """What brings boxes of the original to the picture at `size`."""
-    return np.tile((size / np.array(SIZES[index]))[::-1], 2)
+loaded = functools.cache(lambda name: load(BUILDERS[name], name))
 
 
 @functools.cache
 def forwarded(name: str, index: int) -> tuple[dict, dict]:
     """(outputs, detections in pixels of the original) of one picture on its own canvas."""
-    found, architecture = golden(name), BUILDERS[name].create()
-    size = found[f"image_size.{index}"]
-    batch = {
-        "image": on_canvas(index, size, found[f"input_shape.{index}"][2:]),
-        "image_size": size[None].astype(np.int32),
-    }
+    architecture, batch = BUILDERS[name].create(), single(name, index)
 
     @optimized_jit
     def forward(variables):
@@ -77,8 +53,7 @@ def forwarded(name: str, index: int) -> tuple[dict, dict]:
         return outputs, architecture.predict(outputs, batch)
 
     outputs, predictions = jax.device_get(forward(loaded(name)))
-    rows = {key: value[0][predictions["valid"][0]] for key, value in predictions.items() if key != "overflow"}
-    return outputs, {**rows, "boxes": rows["boxes"] / ratio(index, size)}
+    return outputs, detections(name, index, predictions)
 
 
 # Names
@@ -86,12 +61,7 @@ def forwarded(name: str, index: int) -> tuple[dict, dict]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_entry_has_torchvisions_name_and_shape(name):
-    builder = BUILDERS[name]
-    shapes = {
-        builder.name(place): builder.layout(place, np.empty(leaf.shape, bool), True).shape
-        for place, (_, leaf) in places(abstract(builder.create())).items()
-    }
-    assert shapes == {k: v for k, v in entry_shapes(name).items() if not k.endswith("num_batches_tracked")}
+    check_names(BUILDERS[name], name)
 
 
 SMALL = dict(num_classes=4, fpn=8, box_features=8)
@@ -144,17 +114,7 @@ each_picture = pytest.mark.parametrize("index", [0, 1])
 @every_model
 @each_picture
 def test_pyramid(name, index):
-    outputs, _ = forwarded(name, index)
-    for ours, theirs in (LIGHT_PYRAMID if "mobilenet" in name else PYRAMID).items():
-        expected = golden(name)[f"feature.{theirs}.{index}"].transpose(0, 2, 3, 1)
-        found = outputs[ours][:, ::2, ::2, ::16]
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max(), err_msg=ours)
-
-
-def matches(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Which boxes have nearly the same place; slivers thinner than a pixel have it if their corners have."""
-    corners = np.abs(one[:, None] - other).max(-1)
-    return (np.array(iou(one.astype(np.float32), other.astype(np.float32))) > 0.99) | (corners < 0.02)
+    check_pyramid(name, index, forwarded(name, index)[0], LIGHT_PYRAMID if "mobilenet" in name else PYRAMID)
 
 
 @parity
@@ -163,11 +123,11 @@ def matches(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def test_proposals(name, index):
     """As a set and, but for a few that stand next to their place, in order."""
     outputs, _ = forwarded(name, index)
-    expected = golden(name)[f"proposals.{index}"]
-    same = matches(outputs["proposals"][0, : len(expected)], expected)
-    assert outputs["proposals_valid"][0, : len(expected)].all()
-    assert same.any(0).mean() >= 0.98 and same.any(1).mean() >= 0.98
-    assert np.diagonal(same).mean() >= 0.9
+    wanted = golden(name)[f"proposals.{index}"]
+    pairs = near(outputs["proposals"][0, : len(wanted)], wanted)
+    assert outputs["proposals_valid"][0, : len(wanted)].all()
+    assert pairs.any(0).mean() >= 0.98 and pairs.any(1).mean() >= 0.98
+    assert np.diagonal(pairs).mean() >= 0.9
 
 
 @parity
@@ -177,16 +137,8 @@ def test_proposals(name, index):
 def test_detections(name, index, few):
     """The few are those above a threshold: of equal sets of candidates NMS keeps the same best ones at any threshold."""
     _, found = forwarded(name, index)
-    prefix = "few." if few else ""
     above = found["scores"] > (golden(name)[f"few.threshold.{index}"] if few else 0)
-    boxes, classes, scores = (found[key][above] for key in ("boxes", "classes", "scores"))
-    expected = {key: golden(name)[f"{prefix}{key}.{index}"] for key in ("boxes", "labels", "scores")}
-    assert abs(len(boxes) - len(expected["boxes"])) <= few and (np.diff(scores) <= 0).all()
-    same = matches(boxes, expected["boxes"])
-    same &= classes[:, None] == expected["labels"]
-    same &= np.abs(scores[:, None] - expected["scores"]) < 1e-3
-    for found in (same.any(0), same.any(1)):  # one of them may lie on a threshold
-        assert (~found).sum() <= max(few, 0.02 * len(found))
+    check_detections({key: value[above] for key, value in found.items()}, expected(name, index, few), few)
 
 
 @parity
@@ -195,40 +147,30 @@ def test_detections(name, index, few):
 def test_pasted_masks(name, index):
     """Of the golden masks' detections, all but the pixels at which a mask is within rounding of a half."""
     _, found = forwarded(name, index)
-    expected = golden(name)[f"masks.{index}"][:, 0]
-    same = matches(golden(name)[f"boxes.{index}"][: len(expected)], found["boxes"])
-    same &= golden(name)[f"labels.{index}"][: len(expected), None] == found["classes"]
-    rows = same.argmax(1)[same.any(1)]
-    assert len(rows) >= len(expected) - 1
+    wanted = golden(name)[f"masks.{index}"][:, 0]
+    pairs = near(golden(name)[f"boxes.{index}"][: len(wanted)], found["boxes"])
+    pairs &= golden(name)[f"labels.{index}"][: len(wanted), None] == found["classes"]
+    rows = pairs.argmax(1)[pairs.any(1)]
+    assert len(rows) >= len(wanted) - 1
     pasted = paste_masks(found["masks"][rows], found["boxes"][rows], *SIZES[index])
-    assert (pasted > 0.5).any() and ((pasted > 0.5) != expected[same.any(1)]).mean() < 1e-3
+    assert (pasted > 0.5).any() and ((pasted > 0.5) != wanted[pairs.any(1)]).mean() < 1e-3
 
 
 @functools.cache
 def learned(name: str) -> tuple[dict, dict, dict]:
     """(mean losses, gradients by torch's names, some outputs) of both pictures on one canvas, with everything sampled."""
-    found, builder = golden(name), BUILDERS[name]
+    found, builder, batch = golden(name), BUILDERS[name], both(name)
     norms = {key: "frozen" for key in ("norm", "fpn_norm", "head_norm") if builder.options.get(key) == "batch"}
     everything = dict(rpn_samples=10**7, samples=10**7, positive_fraction=0.5)
     everything |= {"max_positives": 64} if name.startswith("mask") else {}
     architecture = builder.create(**norms, **everything)
-    canvas = found["batch_shape"][2:]
-    sizes = [found[f"image_size.{i}"] for i in range(2)]
-    boxes = [found[f"target.boxes.{i}"] * ratio(i, size) for i, size in enumerate(sizes)]
-    batch = {
-        "image": np.concatenate([on_canvas(i, size, canvas) for i, size in enumerate(sizes)]),
-        "image_size": np.array(sizes, np.int32),
-        "boxes": np.stack(boxes).astype(np.float32),
-        "classes": np.stack([found[f"target.labels.{i}"] for i in range(2)]).astype(np.int32),
-        "valid": np.ones((2, 4), bool),
-    }
     if "target.masks.0" in found:  # drawn on the whole canvas
-        masks = [resize(found[f"target.masks.{i}"][..., None], size, "nearest") for i, size in enumerate(sizes)]
-        frame = np.array([0, 0, canvas[1], canvas[0]], np.float32)
+        canvas, sizes = batch["image"].shape[1:3], batch["image_size"].tolist()
+        masks = [resize(found[f"target.masks.{i}"][..., None], tuple(size), "nearest") for i, size in enumerate(sizes)]
         batch["masks"] = np.zeros((2, 4, *canvas), np.uint8)
         for mask, rows, (height, width) in zip(masks, batch["masks"], sizes):
             rows[:, :height, :width] = mask[..., 0]
-        batch["mask_boxes"] = np.tile(frame, (2, 4, 1))
+        batch["mask_boxes"] = np.tile(np.array([0, 0, canvas[1], canvas[0]], np.float32), (2, 4, 1))
 
     @optimized_jit
     @functools.partial(jax.value_and_grad, has_aux=True)
@@ -254,23 +196,13 @@ def learned(name: str) -> tuple[dict, dict, dict]:
 @every_model
 def test_losses(name):
     means, _, outputs = learned(name)
-    assert len(means) == len([key for key in golden(name) if key.startswith("loss.")])
     least = 300 if "mobilenet" in name else 500  # whose pyramid begins at stride 32
     assert outputs["rois_valid"].sum() > least and not outputs.get("mask_overflow", np.zeros(2)).any()
-    for ours, value in means.items():
-        assert value == pytest.approx(float(golden(name)[f"loss.loss_{LOSSES[ours]}"]), rel=1e-4), ours
+    check_losses(name, means, LOSSES)
 
 
 @pytest.mark.slow
 @parity
 @every_model
 def test_gradients(name):
-    _, gradients, _ = learned(name)
-    norms = {key[9:]: value for key, value in golden(name).items() if key.startswith("gradnorm.")}
-    assert norms.keys() == gradients.keys()
-    slack = 1e-6 * max(norms.values())
-    for key, norm in norms.items():
-        assert abs(np.linalg.norm(gradients[key]) - norm) <= 1e-3 * norm + slack, key
-        entries = gradients[key].ravel()
-        entries = entries[:: max(1, entries.size // 16)][:16]
-        np.testing.assert_allclose(entries, golden(name)[f"grad16.{key}"], rtol=1e-3, atol=slack, err_msg=key)
+    check_gradients(name, learned(name)[1])

@@ -207,3 +207,21 @@ class Network:
             return outputs, self.architecture.losses(outputs, batch), self.architecture.predict(outputs, batch)
 
         self.forward = jax.jit(forward)
+
+
+def check_predictions_are_blind(network: Network) -> None:
+    """Predictions are the same with another ground truth and with none."""
+    batch = network.batch([example(2), example(3)])
+    _, _, predictions = network.forward(network.variables, batch)
+    other = {**batch, **{name: network.batch([example(5), empty(6)])[name] for name in tasks.get(network.task).fields}}
+    _, _, same = network.forward(network.variables, other)
+
+    @jax.jit
+    def blind(variables, batch):
+        return network.architecture.predict(network.architecture.model.apply(variables, batch), batch)
+
+    without = blind(network.variables, {name: batch[name] for name in ("image", "image_size")})
+    assert predictions["valid"].any()
+    for name, value in predictions.items():
+        np.testing.assert_array_equal(same[name], value, err_msg=name)
+        np.testing.assert_array_equal(without[name], value, err_msg=name)

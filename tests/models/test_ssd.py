@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import Network, create, empty, example, shapes
+from small import Network, check_predictions_are_blind, create, empty, example, shapes
 
 from jaxvision import architecture as architectures
 from jaxvision.models.detection.ssd import BOX_WEIGHTS, _unit, detect, ssd_losses
@@ -17,17 +17,7 @@ def network():
 
 
 def test_predictions_do_not_see_the_ground_truth(network):
-    batch = network.batch([example(2), example(3)])
-    _, _, predictions = network.forward(network.variables, batch)
-
-    @jax.jit
-    def blind(variables, batch):
-        return network.architecture.predict(network.architecture.model.apply(variables, batch), batch)
-
-    without = blind(network.variables, {name: batch[name] for name in ("image", "image_size")})
-    assert predictions["valid"].any()
-    for name, value in predictions.items():
-        np.testing.assert_array_equal(without[name], value, err_msg=name)
+    check_predictions_are_blind(network)
 
 
 def test_training_needs_no_detections(network):

@@ -1,8 +1,7 @@
 """Faster R-CNN (Ren et al., NeurIPS 2015) on a ResNet or MobileNetV3 with a feature pyramid (Lin et al., CVPR 2017)."""
 
 import dataclasses
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -222,15 +221,3 @@ def faster_rcnn(
         candidates=candidates,
     )
     return Architecture("faster_rcnn", model, losses, predict, "detection")
-
-
-def extends(base: Callable) -> Callable:
-    """Decorates a function whose `**options` are those of `base`: its signature names them all."""
-
-    def decorate(function: Callable) -> Callable:
-        own = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        others = [p for p in inspect.signature(base).parameters.values() if p.name not in {q.name for q in own}]
-        function.__signature__ = inspect.Signature(own + [p.replace(kind=p.KEYWORD_ONLY) for p in others])
-        return function
-
-    return decorate

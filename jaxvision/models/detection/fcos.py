@@ -5,20 +5,19 @@ An anchor here is a cell of the pyramid: a square of side `stride` whose centre 
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxvision.architecture import Architecture
+from jaxvision.architecture import Architecture, extends
 from jaxvision.batch import real_rows
 from jaxvision.losses.box_regression import giou
 from jaxvision.losses.cross_entropy import sigmoid_cross_entropy
 from jaxvision.losses.focal import sigmoid_focal
 from jaxvision.losses.reduction import spread
 from jaxvision.models.detection.single_shot.detect import predict
-from jaxvision.models.detection.single_shot.detector import DenseDetector, pyramid
-from jaxvision.models.detection.single_shot.head import PRIOR, Head
+from jaxvision.models.detection.single_shot.detector import dense_detector
+from jaxvision.models.detection.single_shot.head import PRIOR
 from jaxvision.ops import boxes as box_ops
 from jaxvision.ops.matching import BELOW
 
@@ -102,68 +101,37 @@ def losses(
     return {name: (sums[i], count) for i, name in enumerate(("class", "box", "centerness"))}
 
 
+@extends(dense_detector)
 def fcos(
     num_classes: int,
-    backbone: str = "resnet50_fpn",
-    depths: Sequence[int] | None = None,
-    block: str | None = None,
-    widths: Sequence[int] = (64, 128, 256, 512),
-    stem: str = "pool",
-    stem_width: int = 64,
-    norm: str = "frozen",
-    fpn: int = 256,
-    fpn_norm: str = "none",
-    levels: Sequence[str] = ("c3", "c4", "c5"),
-    extra: str = "p5",
-    head_convs: int = 4,
-    head_norm: str = "group",
     cells: Sequence[int] = (8, 16, 32, 64, 128),
     radius: float = 1.5,
     scale_range: tuple[float, float] = (4, 8),
-    first_class: int = 1,
+    head_norm: str = "group",
     score_threshold: float = 0.2,
     nms_threshold: float = 0.6,
-    candidates: int = 1000,
-    detections: int = 100,
-    axis: str | None = None,
-    remat: bool = False,
-    dtype: Any = jnp.float32,
+    **options,
 ) -> Architecture:
-    """FCOS as torchvision has it: centerness beside the box, GIoU, distances in cells of their level.
+    """FCOS as torchvision has it: centerness beside the box, GIoU, distances in cells of their level. `options` are those
+    of `dense_detector`.
 
-    backbone: "resnet18_fpn" ... "resnet152_fpn"; `block`, `depths`, `widths`, `stem` override parts of it.
-    norm, fpn_norm, head_norm: of the trunk, the pyramid, and the heads' convolutions ("group" or "none"); see `Norm`.
-    levels: the trunk's maps that the pyramid begins with; extra: what it adds above, see `FPN`.
     cells: the side of each level's cells, its stride, the finest first, in pixels.
     radius: of the centre that is positive, scale_range: of the farthest edge, both in cells; see `match_centres`.
-    first_class: the first channel that is predicted. Channel 0 is the background's, which no anchor ever learns and
-      torchvision predicts as any other: its weights with `first_class=0` give its numbers.
-    candidates: pairs of anchor and class a level that go into NMS.
     """
     if list(cells) != sorted(set(cells)):
         raise ValueError(f"cells must grow from level to level, got {cells}.")
-    options = {"depths": depths and tuple(depths), "block": block, "widths": tuple(widths), "stem": stem}
-    options |= {"stem_width": stem_width, "norm": norm, "remat": remat}
-    options |= {"fpn": fpn, "fpn_norm": fpn_norm, "axis": axis, "dtype": dtype}
-    sizes = tuple((cell,) for cell in cells)
-    trunk, neck = pyramid(backbone, levels, extra, sizes, **options)
-    head = functools.partial(Head, features=fpn, convs=head_convs, norm=head_norm, dtype=dtype)
-    model = DenseDetector(
-        trunk=trunk,
-        fpn=neck,
-        class_head=head({"logits": (num_classes, PRIOR)}),
-        box_head=head({"deltas": (4, 0.0), "centerness": (1, 0.0)}),
-        sizes=sizes,
-        ratios=(1.0,),
-        decode=decode,
-        score=score,
-        options=dict(
-            first_class=first_class,
-            score_threshold=score_threshold,
-            nms_threshold=nms_threshold,
-            candidates=candidates,
-            detections=detections,
-        ),
+    model = dense_detector(
+        {"logits": (num_classes, PRIOR)},
+        {"deltas": (4, 0.0), "centerness": (1, 0.0)},
+        tuple((cell,) for cell in cells),
+        (1.0,),
+        decode,
+        score,
+        True,
+        head_norm=head_norm,
+        score_threshold=score_threshold,
+        nms_threshold=nms_threshold,
+        **options,
     )
     matched = functools.partial(losses, radius=radius, scale_range=tuple(scale_range))
     return Architecture("fcos", model, matched, predict, "detection")

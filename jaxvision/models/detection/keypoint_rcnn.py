@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 
-from jaxvision.architecture import Architecture
+from jaxvision.architecture import Architecture, extends
 from jaxvision.batch import real_rows
 from jaxvision.models.detection import faster_rcnn as faster
 from jaxvision.models.detection.two_stage.keypoint_head import KeypointHead, keypoint_losses
@@ -40,7 +40,7 @@ def losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array]) -> 
     return faster.losses(outputs, batch) | keypoint_losses(outputs, batch, real_rows(batch))
 
 
-@faster.extends(faster.faster_rcnn)
+@extends(faster.faster_rcnn)
 def keypoint_rcnn(
     num_classes: int,
     joints: int = 17,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxvision.architecture import Architecture
+from jaxvision.architecture import Architecture, extends
 from jaxvision.batch import real_rows
 from jaxvision.models.detection import faster_rcnn as faster
 from jaxvision.models.detection.two_stage.roi_heads import MaskHead, Pooler, first_positives, mask_losses, of_class
@@ -39,7 +39,7 @@ def losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], ali
     return faster.losses(outputs, batch) | mask_losses(outputs, batch, real_rows(batch), aligned)
 
 
-@faster.extends(faster.faster_rcnn)
+@extends(faster.faster_rcnn)
 def mask_rcnn(
     num_classes: int,
     mask_convs: Sequence[int] = (256, 256, 256, 256),

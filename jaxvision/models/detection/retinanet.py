@@ -2,19 +2,18 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxvision.architecture import Architecture
+from jaxvision.architecture import Architecture, extends
 from jaxvision.batch import real_rows
 from jaxvision.losses.box_regression import giou, l1
 from jaxvision.losses.focal import sigmoid_focal
 from jaxvision.losses.reduction import spread, total
 from jaxvision.models.detection.single_shot.detect import predict
-from jaxvision.models.detection.single_shot.detector import DenseDetector, pyramid
-from jaxvision.models.detection.single_shot.head import PRIOR, Head
+from jaxvision.models.detection.single_shot.detector import dense_detector
+from jaxvision.models.detection.single_shot.head import PRIOR
 from jaxvision.ops import boxes as box_ops
 from jaxvision.ops.matching import BETWEEN, match
 
@@ -52,71 +51,35 @@ def losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], box
     return {name: total(ratio, real) for name, ratio in zip(("class", "box"), ratios)}
 
 
+@extends(dense_detector)
 def retinanet(
     num_classes: int,
-    backbone: str = "resnet50_fpn",
-    depths: Sequence[int] | None = None,
-    block: str | None = None,
-    widths: Sequence[int] = (64, 128, 256, 512),
-    stem: str = "pool",
-    stem_width: int = 64,
-    norm: str = "frozen",
-    fpn: int = 256,
-    fpn_norm: str = "none",
-    levels: Sequence[str] = ("c3", "c4", "c5"),
-    extra: str = "p5",
-    head_convs: int = 4,
-    head_norm: str = "none",
     anchor_sizes: Sequence[Sequence[float]] = ANCHOR_SIZES,
     anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
     box_loss: str = "l1",
-    first_class: int = 1,
-    score_threshold: float = 0.05,
-    nms_threshold: float = 0.5,
-    candidates: int = 1000,
+    head_norm: str = "none",
     detections: int = 300,
-    axis: str | None = None,
-    remat: bool = False,
-    dtype: Any = jnp.float32,
+    **options,
 ) -> Architecture:
-    """RetinaNet; the defaults are torchvision's first version. The second has `extra="c5"`, `head_norm="group"`,
-    `box_loss="giou"` and `norm="batch"`.
+    """RetinaNet; `options` are those of `dense_detector`. The defaults are torchvision's first version; the second has
+    `extra="c5"`, `head_norm="group"`, `box_loss="giou"` and `norm="batch"`.
 
-    backbone: "resnet18_fpn" ... "resnet152_fpn"; `block`, `depths`, `widths`, `stem` override parts of it.
-    norm, fpn_norm, head_norm: of the trunk, the pyramid, and the heads' convolutions ("group" or "none"); see `Norm`.
-    levels: the trunk's maps that the pyramid begins with; extra: what it adds above, see `FPN`.
     anchor_sizes: one tuple a level, the finest first. box_loss: "l1" or "giou".
-    first_class: the first channel that is predicted. Channel 0 is the background's, which no anchor ever learns and
-      torchvision predicts as any other: its weights with `first_class=0` give its numbers.
-    candidates: pairs of anchor and class a level that go into NMS.
 
     Departure: the paper's box loss is smooth L1; torchvision's is L1.
     """
     if box_loss not in BOX_LOSSES:
         raise ValueError(f"box_loss {box_loss!r} is not one of {', '.join(BOX_LOSSES)}.")
-    options = {"depths": depths and tuple(depths), "block": block, "widths": tuple(widths), "stem": stem}
-    options |= {"stem_width": stem_width, "norm": norm, "remat": remat}
-    options |= {"fpn": fpn, "fpn_norm": fpn_norm, "axis": axis, "dtype": dtype}
-    trunk, neck = pyramid(backbone, levels, extra, anchor_sizes, **options)
-    anchors = len(anchor_sizes[0]) * len(anchor_ratios)
-    head = functools.partial(
-        Head, anchors=anchors, features=fpn, convs=head_convs, norm=head_norm, bias=head_norm == "none", dtype=dtype
-    )
-    model = DenseDetector(
-        trunk=trunk,
-        fpn=neck,
-        class_head=head({"logits": (num_classes, PRIOR)}),
-        box_head=head({"deltas": (4, 0.0)}),
-        sizes=tuple(map(tuple, anchor_sizes)),
-        ratios=tuple(anchor_ratios),
-        decode=box_ops.decode,
-        score=score,
-        options=dict(
-            first_class=first_class,
-            score_threshold=score_threshold,
-            nms_threshold=nms_threshold,
-            candidates=candidates,
-            detections=detections,
-        ),
+    model = dense_detector(
+        {"logits": (num_classes, PRIOR)},
+        {"deltas": (4, 0.0)},
+        anchor_sizes,
+        anchor_ratios,
+        box_ops.decode,
+        score,
+        head_norm == "none",
+        head_norm=head_norm,
+        detections=detections,
+        **options,
     )
     return Architecture("retinanet", model, functools.partial(losses, box_loss=box_loss), predict, "detection")

@@ -1,5 +1,6 @@
 """A dense detector: two heads on every level of a feature pyramid, and an opinion about every anchor."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -57,21 +58,47 @@ class DenseDetector(nn.Module):
         return pyramid_anchors(self.sizes, self.ratios, shapes, strides)
 
 
-def pyramid(
-    backbone: str,
-    levels: Sequence[str],
-    extra: str,
+def dense_detector(
+    class_outputs: Mapping[str, tuple[int, float]],
+    box_outputs: Mapping[str, tuple[int, float]],
     anchor_sizes: Sequence[Sequence[float]],
+    anchor_ratios: Sequence[float],
+    decode: Callable[[jax.Array, jax.Array], jax.Array],
+    score: Callable[[Mapping[str, jax.Array]], jax.Array],
+    head_bias: bool,
     *,
-    fpn: int,
-    fpn_norm: str,
-    axis: str | None,
-    dtype: Any,
-    **options,
-) -> tuple[ResNet, FPN]:
-    """Trunk and pyramid of a `backbone` like "resnet50_fpn"; `options` of the trunk that are None are its own.
+    backbone: str = "resnet50_fpn",
+    depths: Sequence[int] | None = None,
+    block: str | None = None,
+    widths: Sequence[int] = (64, 128, 256, 512),
+    stem: str = "pool",
+    stem_width: int = 64,
+    norm: str = "frozen",
+    fpn: int = 256,
+    fpn_norm: str = "none",
+    levels: Sequence[str] = ("c3", "c4", "c5"),
+    extra: str = "p5",
+    head_convs: int = 4,
+    head_norm: str = "none",
+    first_class: int = 1,
+    score_threshold: float = 0.05,
+    nms_threshold: float = 0.5,
+    candidates: int = 1000,
+    detections: int = 100,
+    axis: str | None = None,
+    remat: bool = False,
+    dtype: Any = jnp.float32,
+) -> DenseDetector:
+    """A `DenseDetector` whose heads give `class_outputs` and `box_outputs`, see `Head`. The options:
 
-    Raises ValueError for another backbone, and where `anchor_sizes` has not one tuple a level, all equally long.
+    backbone: "resnet18_fpn" ... "resnet152_fpn"; `block`, `depths`, `widths`, `stem` override parts of it.
+    norm, fpn_norm, head_norm: of the trunk, the pyramid, and the heads' convolutions ("group" or "none"); see `Norm`.
+    levels: the trunk's maps that the pyramid begins with; extra: what it adds above, see `FPN`.
+    first_class: the first channel that is predicted. Channel 0 is the background's, which no anchor ever learns and
+      torchvision predicts as any other: its weights with `first_class=0` give its numbers.
+    candidates: pairs of anchor and class a level that go into NMS.
+    Raises ValueError for another backbone or extra level, and where `anchor_sizes` has not one tuple a level, all equally
+    long.
     """
     name, _, kind = backbone.partition("_")
     if kind != "fpn":
@@ -82,6 +109,32 @@ def pyramid(
     count = len(levels) + EXTRA_LEVELS.get(extra, 2)
     if len(anchor_sizes) != count or len({len(sizes) for sizes in anchor_sizes}) > 1:
         raise ValueError(f"anchor_sizes needs {count} equally long tuples, one a level, got {anchor_sizes}.")
-    options = {option: value for option, value in options.items() if value is not None}
-    neck = FPN(tuple(levels), fpn, fpn_norm, extra, axis=axis, dtype=dtype)
-    return trunk(name, axis=axis, dtype=dtype, **options), neck
+    own = {"depths": depths and tuple(depths), "block": block}
+    options = {option: value for option, value in own.items() if value is not None}
+    options |= {"widths": tuple(widths), "stem": stem, "stem_width": stem_width, "norm": norm}
+    head = functools.partial(
+        Head,
+        anchors=len(anchor_sizes[0]) * len(anchor_ratios),
+        features=fpn,
+        convs=head_convs,
+        norm=head_norm,
+        bias=head_bias,
+        dtype=dtype,
+    )
+    return DenseDetector(
+        trunk=trunk(name, axis=axis, remat=remat, dtype=dtype, **options),
+        fpn=FPN(tuple(levels), fpn, fpn_norm, extra, axis=axis, dtype=dtype),
+        class_head=head(class_outputs),
+        box_head=head(box_outputs),
+        sizes=tuple(map(tuple, anchor_sizes)),
+        ratios=tuple(anchor_ratios),
+        decode=decode,
+        score=score,
+        options=dict(
+            first_class=first_class,
+            score_threshold=score_threshold,
+            nms_threshold=nms_threshold,
+            candidates=candidates,
+            detections=detections,
+        ),
+    )
