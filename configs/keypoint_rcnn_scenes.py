@@ -12,7 +12,7 @@ from configs import quickstart
 
 def get_config():
     config = quickstart.get_config()
-    config.steps = 2400
+    config.steps = 1000
     architecture = config.architecture
     for option in ("mask_convs", "mask_sampling_ratio"):
         del architecture[option]
@@ -24,5 +24,5 @@ def get_config():
     config.data.max_boxes = 2
     config.data.transforms = dict(flip={})  # they stand upright
     config.data.test = "test"
-    config.evaluate.every = 1200
+    config.evaluate.every = 1000
     return config
