@@ -17,7 +17,8 @@ def get_config():
     config.architecture = {
         **architecture,
         "name": "fcos",
-        "cells": (4, 8, 16),
+        "cells": (8, 16, 32),
+        "scale_range": (2, 4),  # objects have 16 to 64 pixels
         "score_threshold": 0.05,  # a short training is not sure of much
     }
     return config

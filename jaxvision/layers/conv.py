@@ -18,7 +18,7 @@ class Conv(nn.Module):
 
     padding: None is dilation (k - 1) // 2, which keeps the size at stride 1. A 1x1 convolution is computed as a matrix
     product, which XLA does about twice as fast on a CPU and equally fast elsewhere; a depthwise one (groups = I = features)
-    on a CPU as a sum of shifted products, which is eight to seventy times as fast there.
+    on a CPU as a sum of shifted products, which is many times as fast there (`benchmarks/cpu_layers.py`).
     """
 
     features: int
