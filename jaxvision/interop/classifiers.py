@@ -68,6 +68,7 @@ BUILDERS = {
         GOOGLENET,
         flattened={r"^aux\d/fc1\.": (4, 4)},
         head=[*HEAD, r"^aux\d/head\."],
+        optional={"aux": r"^aux1\."},
     ),
     **{name: _resnet(name) for name in TRUNKS},
     **{f"squeezenet{version}": _squeezenet(version) for version in SQUEEZENET},

@@ -33,6 +33,7 @@ class Builder:
     flattened: {pattern of the place: (height, width)} of dense layers that read a flattened map, which torch lays out CHW.
     layouts: {pattern of the place: (from torch, to torch)}, functions of an array, where layer and shape do not say it.
     head: patterns of the places whose shape depends on num_classes.
+    other_heads: {option: patterns}: places whose shape depends on another option, as on the number of joints.
     legacy: (pattern, replacement) pairs that turn entries of old files into today's names.
     optional: {option: pattern}: the option is whether a file has entries of such names, as those of auxiliary heads.
     counted: whether its BatchNorms have `num_batches_tracked`; frozen ones have none.
@@ -44,6 +45,7 @@ class Builder:
     flattened: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     layouts: Mapping[str, tuple[Callable, Callable]] = dataclasses.field(default_factory=dict)
     head: Sequence[str] = ()
+    other_heads: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     legacy: Sequence[tuple[str, str | Callable]] = ()
     optional: Mapping[str, str] = dataclasses.field(default_factory=dict)
     counted: bool = True
@@ -57,9 +59,10 @@ class Builder:
             place = re.sub(pattern, replacement, place)
         return place.replace("/", ".")
 
-    def is_head(self, place: str) -> bool:
-        """Whether the entry's shape depends on num_classes."""
-        return any(re.search(pattern, place) for pattern in self.head)
+    def is_head(self, place: str, option: str = "num_classes") -> bool:
+        """Whether the entry's shape depends on that option."""
+        patterns = self.head if option == "num_classes" else self.other_heads[option]
+        return any(re.search(pattern, place) for pattern in patterns)
 
     def today(self, entries: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """A state dict under today's names."""
@@ -74,6 +77,10 @@ class Builder:
     def found_in(self, entries: Mapping[str, np.ndarray]) -> dict[str, bool]:
         """The optional parts that a state dict has, and has not."""
         return {o: any(re.search(pattern, name) for name in entries) for o, pattern in self.optional.items()}
+
+    def shape(self, place: str, leaf: Any) -> tuple[int, ...]:
+        """torch's shape of an entry that is shaped as `leaf` here."""
+        return self.layout(place, np.empty(leaf.shape, bool), True).shape
 
     def layout(self, place: str, value: np.ndarray, back: bool) -> np.ndarray:
         """An array of torch's layout in ours, or `back`."""
@@ -139,7 +146,7 @@ def from_torch(
         elif name not in entries:
             wrong.append(f"missing: {name}")
         else:
-            wanted = builder.layout(place, np.empty(leaf.shape, bool), True).shape
+            wanted = builder.shape(place, leaf)
             if entries[name].shape != wanted:
                 wrong.append(f"shape of {name}: {entries[name].shape}, not {wanted}")
             else:

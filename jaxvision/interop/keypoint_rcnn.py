@@ -17,6 +17,7 @@ BUILDERS = {
         NAMES,
         flattened={r"^box_head/fc6\.weight": (7, 7)},
         head=HEAD,
+        other_heads={"joints": [r"^keypoint_head\.logits"]},
         legacy=LEGACY,
     ),
 }

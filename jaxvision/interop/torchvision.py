@@ -69,7 +69,8 @@ def load_torchvision(
       builds with weights=None.
     options: those of the architecture (`score_threshold`, `nms_threshold`, ...), and of how a `Predictor` treats images:
       `min_size`, `max_size` of detectors, `precision`, `mask_paste`.
-    num_classes, among the options: where the file's head has another number, the head is new and the rest is loaded.
+    num_classes, among the options: where the file's head has another number, the head is new and the rest is loaded; so it
+      is with `joints` and the last layer of a keypoint head.
     key: draws a new head, also where the numbers agree; a head that has to be new is drawn with `jax.random.key(0)`.
     preset: "torchvision" or "modern", a set of defaults for `aligned`, `precision` and `mask_paste`.
 
@@ -89,6 +90,10 @@ def load_torchvision(
     architecture = _create(builder, facts, entries, options)
     shapes = convert.abstract(architecture)
     fresh = _new_head(builder, architecture, shapes, entries, "num_classes" in options, key)
+    for option in builder.other_heads.keys() & options.keys():
+        head = _head(builder, shapes, option)
+        if any(builder.shape(p, leaf) != np.shape(entries.get(builder.name(p))) for p, leaf in head.items()):
+            fresh |= _drawn(architecture, head, key)
     variables = convert.from_torch(builder, shapes, entries, fresh)
     if facts and not fresh and len(facts.categories) == architecture.options["num_classes"]:
         predictor["class_names"] = tuple(facts.categories)
@@ -149,9 +154,9 @@ def _create(builder: convert.Builder, facts: Card | None, entries: Mapping, opti
     return architecture
 
 
-def _head(builder: convert.Builder, shapes: Mapping) -> dict:
-    """{place: shape} of the entries that depend on the number of classes."""
-    return {place: leaf for place, (_, leaf) in convert.places(shapes).items() if builder.is_head(place)}
+def _head(builder: convert.Builder, shapes: Mapping, option: str = "num_classes") -> dict:
+    """{place: shape} of the entries that depend on the option."""
+    return {place: leaf for place, (_, leaf) in convert.places(shapes).items() if builder.is_head(place, option)}
 
 
 def _new_head(builder, architecture, shapes, entries, asked: bool, key) -> dict[str, np.ndarray]:
@@ -160,7 +165,7 @@ def _new_head(builder, architecture, shapes, entries, asked: bool, key) -> dict[
     classes = architecture.options["num_classes"]
     for place, leaf in head.items():
         entry = entries.get(builder.name(place))
-        wanted = builder.layout(place, np.empty(leaf.shape, bool), True).shape
+        wanted = builder.shape(place, leaf)
         if entry is not None and entry.shape != wanted and entry.shape[1:] == wanted[1:]:
             counts.add(Fraction(classes * len(entry), wanted[0]))
     if counts and not asked:
@@ -171,4 +176,8 @@ def _new_head(builder, architecture, shapes, entries, asked: bool, key) -> dict[
         )
     if key is None and not counts:
         return {}
+    return _drawn(architecture, head, key)
+
+
+def _drawn(architecture: Architecture, head: Mapping, key) -> dict[str, np.ndarray]:
     return convert.initial(architecture, head, jax.random.key(0) if key is None else key)

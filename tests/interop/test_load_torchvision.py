@@ -12,7 +12,7 @@ from test_files import write_safetensors
 
 import jaxvision
 from jaxvision.interop import cards
-from jaxvision.interop.convert import StateDictError
+from jaxvision.interop.convert import BLANK, StateDictError, abstract, to_torch
 from jaxvision.interop.files import WeightsError
 from jaxvision.interop.torchvision import MODULES, builder_of, load_trunk
 from jaxvision.train.init import initialize
@@ -159,6 +159,18 @@ def test_a_head_of_ones_own_number(resnet18):
     assert np.abs(drawn["params"]["head"]["kernel"] - variables["params"]["head"]["kernel"]).max() > 0
     _, again = jaxvision.load_torchvision("resnet18", own, num_classes=5, key=key, **NARROW)
     equal(drawn, again)
+
+
+def test_a_googlenet_whose_auxiliary_classifiers_were_dropped():
+    """As torchvision drops them of a pretrained network."""
+    builder = builder_of("googlenet")
+    whole = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), abstract(builder.create(width=0.1)))
+    entries = {k: v for k, v in to_torch(builder, whole).items() if not k.startswith("aux")}
+    architecture, variables = jaxvision.load_torchvision("googlenet", entries, width=0.1)
+    assert variables["params"].keys() == {"trunk", "head"} and to_torch(builder, variables).keys() == entries.keys()
+    batch = {**BLANK, "label": np.zeros(1, np.int32)}
+    losses = jax.eval_shape(lambda v: architecture.losses(architecture.model.apply(v, batch), batch), variables)
+    assert losses.keys() == {"class"}
 
 
 # Cards

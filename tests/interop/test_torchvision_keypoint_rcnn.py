@@ -21,6 +21,7 @@ from torch_golden import (
     single,
 )
 
+import jaxvision
 from jaxvision.interop.convert import abstract, from_torch, to_torch
 from jaxvision.interop.keypoint_rcnn import BUILDERS
 
@@ -45,6 +46,20 @@ def test_to_torch_and_back_is_exact_under_old_names_too():
     jax.tree.map(np.testing.assert_array_equal, from_torch(BUILDER, shapes, entries), variables)
     old = {name.replace("rpn.head.conv.0.0.", "rpn.head.conv."): value for name, value in entries.items()}
     jax.tree.map(np.testing.assert_array_equal, from_torch(BUILDER, shapes, old), variables)
+
+
+def test_other_joints_are_a_new_last_layer():
+    narrow = dict(**SMALL, **SMALL_TRUNK, keypoint_convs=(8, 8))
+    shapes = abstract(BUILDER.create(**narrow))
+    entries = to_torch(BUILDER, jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, np.float32), shapes))
+    architecture, variables = jaxvision.load_torchvision(NAME, entries, joints=5, **narrow)
+    params = variables["params"]
+    assert params["keypoint_head"]["logits"].shape[2] == 5 and len(params["keypoint_head"]["logits_bias"]) == 5
+    assert architecture.options["joints"] == 5 and np.std(params["keypoint_head"]["logits"]) > 0
+    others = {**params, "keypoint_head": {**params["keypoint_head"], "logits": 0.5, "logits_bias": 0.5}}
+    jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0.5), others)
+    _, same = jaxvision.load_torchvision(NAME, entries, joints=17, **narrow)
+    jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0.5), same)
 
 
 # Numbers

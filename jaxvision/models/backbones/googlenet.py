@@ -146,7 +146,7 @@ class Auxiliary(nn.Module):
 
 
 class GoogLeNetClassifier(nn.Module):
-    """`logits`, `aux1_logits`, `aux2_logits` (B, num_classes), beside the trunk's maps.
+    """`logits` (B, num_classes), beside the trunk's maps, and with `aux` also `aux1_logits` and `aux2_logits`.
 
     transform_input: images normalised by mean and deviation 0.5, as torchvision's published weights want them. Raises
     ValueError for images below 15 pixels.
@@ -157,6 +157,7 @@ class GoogLeNetClassifier(nn.Module):
     dropout: float = 0.2
     aux_dropout: float = 0.7
     transform_input: bool = False
+    aux: bool = True
 
     @nn.compact
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
@@ -165,23 +166,22 @@ class GoogLeNetClassifier(nn.Module):
             mean, std = jnp.array(IMAGENET_MEAN), jnp.array(IMAGENET_STD)
             x = x * (std / 0.5) + (mean - 0.5) / 0.5
         maps = self.trunk(x, train)
-        trunk = self.trunk
+        trunk, outputs = self.trunk, {}
         options = (self.num_classes, trunk.width, self.aux_dropout, trunk.norm, trunk.axis, trunk.dtype)
-        aux1 = Auxiliary(*options, name="aux1")(maps["c4a"], train)
-        aux2 = Auxiliary(*options, name="aux2")(maps["c4d"], train)
+        for name, read in (("aux1", "c4a"), ("aux2", "c4d")) if self.aux else ():
+            outputs[f"{name}_logits"] = Auxiliary(*options, name=name)(maps[read], train)
         pooled = maps["c5"].astype(jnp.float32).mean((1, 2))
         pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
-        logits = nn.Dense(self.num_classes, name="head")(pooled)
-        return {**maps, "logits": logits, "aux1_logits": aux1, "aux2_logits": aux2}
+        return {**maps, **outputs, "logits": nn.Dense(self.num_classes, name="head")(pooled)}
 
 
 def googlenet_losses(outputs, batch):
-    """Softmax cross-entropy of each image's label: {"class", "aux1", "aux2"}."""
+    """Softmax cross-entropy of each image's label: {"class", "aux1", "aux2"}, of the classifiers that there are."""
 
     def loss(logits):
         return softmax_cross_entropy(logits, batch["label"], real_rows(batch))
 
-    auxiliary = {name: loss(outputs[f"{name}_logits"]) for name in ("aux1", "aux2")}
+    auxiliary = {name: loss(outputs[f"{name}_logits"]) for name in ("aux1", "aux2") if f"{name}_logits" in outputs}
     return {**classification_losses(outputs, batch), **auxiliary}
 
 
@@ -191,12 +191,13 @@ def googlenet(
     dropout: float = 0.2,
     aux_dropout: float = 0.7,
     transform_input: bool = False,
+    aux: bool = True,
     norm: str = "batch",
     axis: str | None = None,
     dtype: Any = jnp.float32,
 ) -> Architecture:
-    """A GoogLeNet classifier; the auxiliary losses weigh 0.3 each, as published."""
+    """A GoogLeNet classifier; the auxiliary losses weigh 0.3 each, as published. aux: whether it has those classifiers."""
     trunk = GoogLeNet(width, norm, axis, dtype)
-    model = GoogLeNetClassifier(trunk, num_classes, dropout, aux_dropout, transform_input)
+    model = GoogLeNetClassifier(trunk, num_classes, dropout, aux_dropout, transform_input, aux)
     weights = {"aux1": 0.3, "aux2": 0.3}
     return Architecture("googlenet", model, googlenet_losses, classification_predict, "classification", weights)
