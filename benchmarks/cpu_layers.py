@@ -34,12 +34,14 @@ def flax_max_pool(x, window, stride, padding):
     return nn.max_pool(x, (window, window), (stride, stride), [(padding, padding)] * 2)
 
 
-def lax_conv(x, kernel):
-    return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+def lax_conv(x, kernel, groups=1):
+    layout = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout, feature_group_count=groups)
 
 
-def library_conv(x, kernel):
-    return Conv(kernel.shape[-1], 1, bias=False).apply({"params": {"kernel": kernel}}, x)
+def library_conv(x, kernel, groups=1):
+    layer = Conv(kernel.shape[-1], len(kernel), groups=groups, bias=False)
+    return layer.apply({"params": {"kernel": kernel}}, x)
 
 
 def roi_align(features, rois, size, stride, impl):
@@ -74,6 +76,11 @@ def comparisons() -> Iterator[Comparison]:
     for shape, features in (((8, 14, 14, 1024), 256), ((8, 56, 56, 64), 256), ((8, 32, 32, 64), 64)):
         arguments = normal(*shape), normal(1, 1, shape[-1], features)
         yield f"1x1 convolution, {shape} to {features}", library_conv, lax_conv, arguments
+
+    for shape, side in (((8, 56, 56, 72), 3), ((8, 28, 28, 120), 5)):
+        ours, theirs = (functools.partial(conv, groups=shape[-1]) for conv in (library_conv, lax_conv))
+        arguments = normal(*shape), normal(side, side, 1, shape[-1])
+        yield f"depthwise {side}x{side} convolution, {shape}", ours, theirs, arguments
 
     maps = normal(images, height // 4, width // 4, options.fpn)
     for size, count in ((7, options.samples), (14, options.max_positives)):

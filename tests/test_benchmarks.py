@@ -126,5 +126,7 @@ def test_the_layers_that_are_compared_compute_the_same():
     rois = jnp.array([[[4.0, 6, 30, 40], [0, 0, 9, 9]]] * 2)
     agree(lambda x: layers["max_pool"](x, 3, 2, 1), lambda x: layers["flax_max_pool"](x, 3, 2, 1), x)
     agree(lambda x: layers["library_conv"](x, kernel), lambda x: layers["lax_conv"](x, kernel), x)
+    alone = jnp.array(rng.normal(size=(5, 5, 1, 8)), jnp.float32)
+    agree(lambda x: layers["library_conv"](x, alone, 8), lambda x: layers["lax_conv"](x, alone, 8), x)
     agree(*(lambda x, impl=impl: layers["roi_align"](x, rois, 7, 4, impl) for impl in ("einsum", "gather")), x)
     assert min(layers["compare"](jnp.sin, jnp.cos, (x,), 3)) > 0
