@@ -10,7 +10,7 @@ from jaxvision import config as configs
 
 def get_config():
     config = configs.default()
-    config.steps = 1900
+    config.steps = 1800
     config.batch_size = 8
     config.architecture = dict(
         name="mask_rcnn",
@@ -52,6 +52,6 @@ def get_config():
     config.optimizer.weight_decay = 0.01
     config.optimizer.clip = 5.0
     config.optimizer.ema = 0.998
-    config.evaluate.every = 1900
+    config.evaluate.every = 1800
     config.checkpoint.every = 600
     return config
