@@ -124,17 +124,18 @@ def check_losses(name: str, means: dict, names: dict[str, str]) -> None:
         np.testing.assert_allclose(value, wanted[names[ours]], rtol=1e-4, err_msg=ours)
 
 
-def check_gradients(name: str, gradients: dict, of_the_tensor: bool = False) -> None:
-    """Norms and 16 entries of each to 1e-3, and 1e-6 of the largest norm.
+def check_gradients(name: str, gradients: dict, tolerance: float = 1e-3, of_the_tensor: bool = False) -> None:
+    """Norms and 16 entries of each to the tolerance, and 1e-6 of the largest norm.
 
-    of_the_tensor: entries to 1e-3 of the largest of their sixteen, for a network in which float32 leaves no more.
+    of_the_tensor: entries to the tolerance times the largest of their sixteen, for a network in which float32 leaves no
+    more.
     """
     norms = {key.removeprefix("gradnorm."): value for key, value in golden(name).items() if key[:9] == "gradnorm."}
     assert norms.keys() == gradients.keys()
     slack = 1e-6 * max(norms.values())
     for key, norm in norms.items():
-        np.testing.assert_allclose(np.linalg.norm(gradients[key]), norm, rtol=1e-3, atol=slack, err_msg=key)
+        np.testing.assert_allclose(np.linalg.norm(gradients[key]), norm, rtol=tolerance, atol=slack, err_msg=key)
         entries, wanted = gradients[key].ravel(), golden(name)[f"grad16.{key}"]
         entries = entries[:: max(1, entries.size // 16)][:16]
-        room = slack + (1e-3 * np.abs(wanted).max() if of_the_tensor else 0)
-        np.testing.assert_allclose(entries, wanted, rtol=1e-3, atol=room, err_msg=key)
+        room = slack + (tolerance * np.abs(wanted).max() if of_the_tensor else 0)
+        np.testing.assert_allclose(entries, wanted, rtol=tolerance, atol=room, err_msg=key)
