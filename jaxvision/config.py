@@ -168,4 +168,11 @@ def dumps(config: ml_collections.ConfigDict) -> str:
 
 
 def loads(text: str) -> ml_collections.ConfigDict:
-    return ml_collections.ConfigDict(json.loads(text), sort_keys=False)
+    """The config that `dumps` wrote; a key that has come since then takes its default."""
+    values = json.loads(text)
+    for key, value in default().to_dict().items():
+        if isinstance(value, dict) and key not in OPEN:
+            values[key] = {**value, **values.get(key, {})}
+        else:
+            values.setdefault(key, value)
+    return ml_collections.ConfigDict(values, sort_keys=False)

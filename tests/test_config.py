@@ -155,6 +155,14 @@ def test_json_keeps_every_value():
     assert configs.override(loaded, loaded.stages[1]).init == [[".*", "a"]]
 
 
+def test_keys_newer_than_a_file_take_their_defaults():
+    config = valid()
+    config.data.canvas = (32, 32)
+    old = json.loads(configs.dumps(config))
+    del old["data"]["stretch"], old["remat"]
+    assert json.loads(configs.dumps(configs.loads(json.dumps(old)))) == json.loads(configs.dumps(config))
+
+
 # The command
 
 
