@@ -44,12 +44,12 @@ def library_conv(x, kernel, groups=1):
     return layer.apply({"params": {"kernel": kernel}}, x)
 
 
-def roi_align(features, rois, size, stride, impl):
-    """RoIAlign of (B,R,4) rois on (B,H,W,C) features with one sample a cell, as the quickstart has it."""
+def roi_align(features, rois, size, stride, impl, sampling_ratio=2):
+    """RoIAlign of (B,R,4) rois on (B,H,W,C) features."""
 
     def one(feature, rois):
         levels = jnp.zeros(len(rois), jnp.int32)
-        return pyramid_roi_align([feature], rois, levels, size, [1 / stride], 1, impl=impl)
+        return pyramid_roi_align([feature], rois, levels, size, [1 / stride], sampling_ratio, impl=impl)
 
     return jax.vmap(one)(features, rois)
 
@@ -83,11 +83,15 @@ def comparisons() -> Iterator[Comparison]:
         yield f"depthwise {side}x{side} convolution, {shape}", ours, theirs, arguments
 
     maps = normal(images, height // 4, width // 4, options.fpn)
-    for size, count in ((7, options.samples), (14, options.max_positives)):
+    for size, count, ratio in (
+        (7, options.samples, options.sampling_ratio),
+        (14, options.max_positives, options.mask_sampling_ratio),
+    ):
         corner = rng.uniform(0, 0.5, (images, count, 2))
         rois = jnp.array(np.concatenate([corner, corner + 0.4], -1) * [width, height, width, height], jnp.float32)
         ours, theirs = (
-            functools.partial(roi_align, rois=rois, size=size, stride=4, impl=impl) for impl in ("einsum", "gather")
+            functools.partial(roi_align, rois=rois, size=size, stride=4, impl=impl, sampling_ratio=ratio)
+            for impl in ("einsum", "gather")
         )
         yield f"RoIAlign {size}x{size} of {count} RoIs, {maps.shape}: einsum, gather", ours, theirs, (maps,)
 
