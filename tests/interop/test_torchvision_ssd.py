@@ -73,7 +73,8 @@ def test_detections(name, i, few):
     rows = outputs["valid"][0] & (outputs["scores"][0] > (golden(name)[f"few.threshold.{i}"] if few else 0))
     found = {key: outputs[key][0][rows] for key in ("boxes", "classes", "scores")}
     found["boxes"] = found["boxes"] * np.tile(np.float32(SIZES[i])[::-1] / SIDES[name], 2)
-    check_detections(found, expected(name, i, few), few)
+    pairs = check_detections(found, expected(name, i, few), few, corner=0)
+    assert pairs.any(0).mean() >= 0.98
 
 
 @functools.cache

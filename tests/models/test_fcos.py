@@ -16,7 +16,10 @@ ANCHORS = np.concatenate(pyramid_anchors([(c,) for c in CELLS], (1.0,), [(8, 8),
 
 
 def test_predictions_do_not_see_the_ground_truth():
-    check_predictions_are_blind(Network("fcos", score_threshold=0.02))
+    network = Network("fcos", score_threshold=0.02)
+    check_predictions_are_blind(network)
+    outputs = jax.eval_shape(network.architecture.model.apply, network.variables, network.batch(network.pictures))
+    assert outputs["centerness"].shape == (*outputs["logits"].shape[:2], 1)
 
 
 def test_parameters_are_torchvisions():
