@@ -17,7 +17,7 @@ def get_config():
     config.architecture = {
         **architecture,
         "name": "fcos",
-        "cells": (8, 16),
+        "cells": (4, 8, 16),
         "scale_range": (2, 4),  # objects have 16 to 64 pixels
         "score_threshold": 0.05,  # a short training is not sure of much
     }

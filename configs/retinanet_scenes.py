@@ -12,26 +12,27 @@ from configs import quickstart
 
 def get_config():
     config = quickstart.get_config()
-    config.steps = 3000
+    config.steps = 4400
     config.architecture = dict(
         name="retinanet",
         backbone="resnet18_fpn",
-        depths=(1, 2, 2),
-        widths=(48, 80, 128),
+        depths=(1, 1, 1, 1),
+        widths=(32, 64, 96, 128),
         stem="stride",
         stem_width=24,
         norm="batch",
-        fpn=64,
-        levels=("c3", "c4"),
+        fpn=48,
+        levels=("c2", "c3", "c4"),
         fpn_norm="batch",
         extra="none",
         head_convs=2,
         head_norm="group",
-        anchor_sizes=((16, 20, 25, 32, 40, 50), (32, 40, 50, 64, 76, 90)),  # objects have 16 to 64 pixels
+        anchor_sizes=((16, 23), (32, 45), (64, 90)),  # objects have 16 to 64 pixels
         box_loss="giou",
         candidates=100,
         detections=20,
     )
+    config.losses = {"class": 4.0}  # or the boxes have most of the gradient
     config.data.test = "test"
-    config.evaluate.every = 1500
+    config.evaluate.every = 2200
     return config

@@ -121,7 +121,7 @@ def guesses():
     return outputs, batch
 
 
-def slow_losses(outputs, batch, i):
+def slow_losses(outputs, batch, i, alpha, gamma):
     """Of one image: sums of focal, GIoU and centerness losses, and its positive anchors."""
     boxes = batch["boxes"][i][batch["valid"][i]]
     matches = slow_match(boxes, ANCHORS, 1.5, RANGE)
@@ -130,7 +130,7 @@ def slow_losses(outputs, batch, i):
         for k, logit in enumerate(outputs["logits"][i, a]):
             p = 1 / (1 + np.exp(-logit))
             target = m >= 0 and batch["classes"][i, m] == k
-            focal -= 0.25 * (1 - p) ** 2 * np.log(p) if target else 0.75 * p**2 * np.log(1 - p)
+            focal -= alpha * (1 - p) ** gamma * np.log(p) if target else (1 - alpha) * p**gamma * np.log(1 - p)
         if m >= 0:
             box += 1 - float(paired_giou(decode(outputs["deltas"][i, a], ANCHORS[a]), boxes[m]))
             left, top, right, bottom = np.array(distances(boxes[m], ANCHORS[a]))
@@ -140,10 +140,11 @@ def slow_losses(outputs, batch, i):
     return np.array([focal, box, centre]), (matches >= 0).sum()
 
 
-def test_losses_are_those_of_slow_loops(guesses):
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 1.0)])
+def test_losses_are_those_of_slow_loops(guesses, alpha, gamma):
     outputs, batch = guesses
-    compiled = jax.jit(functools.partial(losses, scale_range=RANGE))
-    rows, counts = zip(*(slow_losses(outputs, batch, i) for i in range(3)))
+    compiled = jax.jit(functools.partial(losses, scale_range=RANGE, alpha=alpha, gamma=gamma))
+    rows, counts = zip(*(slow_losses(outputs, batch, i, alpha, gamma) for i in range(3)))
     assert counts[0] > 5 and counts[1] > 0 and counts[2] == 0
     for real in ([True, True, True], [False, True, True]):
         found = compiled(outputs, {**batch, "real": np.array(real)})

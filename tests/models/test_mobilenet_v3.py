@@ -52,6 +52,11 @@ def test_a_dilated_tail_keeps_its_size():
     assert maps["c4"][0] == maps["c5"][0] == maps["final"][0] == 4
 
 
+def test_a_stem_of_stride_1_doubles_every_map():
+    usual, finer = maps_of("mobilenet_v3_small"), maps_of("mobilenet_v3_small", stem_stride=1)
+    assert finer == {level: (2 * height, 2 * width, channels) for level, (height, width, channels) in usual.items()}
+
+
 def test_channels_are_the_nearest_multiples_of_8():
     assert [divisible(n) for n in (1, 8, 11.9, 12, 18, 20, 30, 84)] == [8, 8, 16, 16, 24, 24, 32, 88]
     assert all(n % 8 == 0 and n >= 0.9 * row.out / 3 for row in LARGE for n in [divisible(row.out / 3)])

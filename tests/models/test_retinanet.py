@@ -99,7 +99,7 @@ def test_anchor_sizes_are_cut_to_whole_pixels():
 # Losses against slow loops
 
 
-def slow_losses(outputs, batch, box_loss):
+def slow_losses(outputs, batch, box_loss, alpha, gamma):
     """Of one image: (focal loss, box loss), each over the number of positive anchors."""
     anchors, logits, deltas = outputs["anchors"], outputs["logits"], outputs["deltas"]
     boxes, classes = (batch[name][batch["valid"]] for name in ("boxes", "classes"))
@@ -120,7 +120,7 @@ def slow_losses(outputs, batch, box_loss):
         for k, logit in enumerate(logits[a]):
             target = match >= 0 and classes[match] == k
             p = 1 / (1 + np.exp(-logit))
-            focal -= 0.25 * (1 - p) ** 2 * np.log(p) if target else 0.75 * p**2 * np.log(1 - p)
+            focal -= alpha * (1 - p) ** gamma * np.log(p) if target else (1 - alpha) * p**gamma * np.log(1 - p)
         if match >= 0:
             if box_loss == "l1":
                 (x, y), (w, h) = ((anchors[a][:2] + anchors[a][2:]) / 2, anchors[a][2:] - anchors[a][:2])
@@ -159,16 +159,18 @@ def guesses():
     return {"anchors": anchors, "logits": logits, "deltas": deltas}, batch
 
 
-@pytest.mark.parametrize("box_loss", ["l1", "giou"])
-def test_losses_are_those_of_slow_loops(guesses, box_loss):
+@pytest.mark.parametrize(("box_loss", "alpha", "gamma"), [("l1", 0.25, 2.0), ("giou", 0.25, 2.0), ("l1", 0.5, 1.0)])
+def test_losses_are_those_of_slow_loops(guesses, box_loss, alpha, gamma):
     outputs, batch = guesses
-    compiled = jax.jit(functools.partial(losses, box_loss=box_loss))
+    compiled = jax.jit(functools.partial(losses, box_loss=box_loss, alpha=alpha, gamma=gamma))
     found = compiled(outputs, batch)
     rows = [
         slow_losses(
             {name: value if name == "anchors" else value[i] for name, value in outputs.items()},
             {name: value[i] for name, value in batch.items()},
             box_loss,
+            alpha,
+            gamma,
         )
         for i in range(3)
     ]

@@ -141,13 +141,15 @@ class MobileNetV3(nn.Module):
     last 1x1 convolution, of six times the channels.
 
     width: factor of all channels, which are then multiples of 8. reduce_tail: half the channels from c5's block on.
-    dilated: c5 and all after it dilate in place of their stride, and stay at 16. eps, momentum: of the norms, the latter
-    as flax counts it. remat: recompute blocks in the backward pass.
+    dilated: c5 and all after it dilate in place of their stride, and stay at 16. stem_stride: 1 is for small pictures, and
+    halves the stride of every map. eps, momentum: of the norms, the latter as flax counts it. remat: recompute blocks in
+    the backward pass.
     """
 
     rows: Sequence[Row] = LARGE
     width: float = 1.0
     reduce_tail: bool = False
+    stem_stride: int = 2
     dilated: bool = False
     norm: str = "batch"
     eps: float = 1e-3
@@ -165,7 +167,7 @@ class MobileNetV3(nn.Module):
             x = Conv(features, kernel, stride, bias=self.norm == "none", dtype=self.dtype, name=name)(x)
             return nn.hard_swish(Norm(**norm, dtype=self.dtype, name=f"{name}_norm")(x, train))
 
-        x = conv_norm(x, "stem", divisible(STEM * self.width), 3, 2)
+        x = conv_norm(x, "stem", divisible(STEM * self.width), 3, self.stem_stride)
         x = self.perturb("c1", x)
         maps, level = {"c1": x}, 1
         for i, row in enumerate(scale(self.rows, self.width, self.reduce_tail), 1):
@@ -209,6 +211,7 @@ def mobilenet_v3(
     trunk_name: str = "mobilenet_v3_large",
     width: float = 1.0,
     reduce_tail: bool = False,
+    stem_stride: int = 2,
     dilated: bool = False,
     fc: int | None = None,
     dropout: float = 0.2,
@@ -221,11 +224,11 @@ def mobilenet_v3(
 ) -> Architecture:
     """A MobileNetV3 classifier, "mobilenet_v3_large" or "mobilenet_v3_small".
 
-    width, reduce_tail, dilated, norm, eps, momentum: see `MobileNetV3`. fc: features of the hidden layer; None is 1280 or
-    1024, scaled as the trunk is. Raises ValueError for an unknown name.
+    width, reduce_tail, stem_stride, dilated, norm, eps, momentum: see `MobileNetV3`. fc: features of the hidden layer; None
+    is 1280 or 1024, scaled as the trunk is. Raises ValueError for an unknown name.
     """
-    options = {"width": width, "reduce_tail": reduce_tail, "dilated": dilated, "norm": norm, "eps": eps}
-    options |= {"momentum": momentum, "axis": axis, "remat": remat, "dtype": dtype}
+    options = {"width": width, "reduce_tail": reduce_tail, "stem_stride": stem_stride, "dilated": dilated}
+    options |= {"norm": norm, "eps": eps, "momentum": momentum, "axis": axis, "remat": remat, "dtype": dtype}
     network = trunk(trunk_name, **options)
     if fc is None:
         fc = divisible(TRUNKS[trunk_name][1] // (1 + reduce_tail) * width)

@@ -79,15 +79,20 @@ def losses(
     batch: Mapping[str, jax.Array],
     radius: float = 1.5,
     scale_range: tuple[float, float] = (4, 8),
+    alpha: float = 0.25,
+    gamma: float = 2.0,
 ) -> dict:
-    """`class` (focal), `box` (GIoU) and `centerness`, each over the positive anchors of the batch; see `match_centres`."""
+    """`class` (focal), `box` (GIoU) and `centerness`, each over the positive anchors of the batch; see `match_centres`.
+
+    alpha, gamma: see `sigmoid_focal`.
+    """
     anchors = outputs["anchors"]
 
     def one(logits, deltas, centre_logits, boxes, classes, valid):
         matches = match_centres(boxes, valid, anchors, radius, scale_range)
         positive, own = matches >= 0, jnp.maximum(matches, 0)
         labels, boxes = jnp.where(positive, classes[own], -1), boxes[own]
-        focal, _ = sigmoid_focal(logits, labels[:, None] == jnp.arange(logits.shape[1]))
+        focal, _ = sigmoid_focal(logits, labels[:, None] == jnp.arange(logits.shape[1]), None, alpha, gamma)
         box, count = giou(decode(deltas, anchors), boxes, positive)
         targets = centerness(boxes, anchors, positive)
         centre, _ = sigmoid_cross_entropy(centre_logits[:, 0], targets, positive)
@@ -107,6 +112,8 @@ def fcos(
     cells: Sequence[int] = (8, 16, 32, 64, 128),
     radius: float = 1.5,
     scale_range: tuple[float, float] = (4, 8),
+    alpha: float = 0.25,
+    gamma: float = 2.0,
     head_norm: str = "group",
     score_threshold: float = 0.2,
     nms_threshold: float = 0.6,
@@ -117,6 +124,7 @@ def fcos(
 
     cells: the side of each level's cells, its stride, the finest first, in pixels.
     radius: of the centre that is positive, scale_range: of the farthest edge, both in cells; see `match_centres`.
+    alpha, gamma: of the focal loss, see `sigmoid_focal`.
     """
     if list(cells) != sorted(set(cells)):
         raise ValueError(f"cells must grow from level to level, got {cells}.")
@@ -133,5 +141,5 @@ def fcos(
         nms_threshold=nms_threshold,
         **options,
     )
-    matched = functools.partial(losses, radius=radius, scale_range=tuple(scale_range))
+    matched = functools.partial(losses, radius=radius, scale_range=tuple(scale_range), alpha=alpha, gamma=gamma)
     return Architecture("fcos", model, matched, predict, "detection")

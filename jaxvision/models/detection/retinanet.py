@@ -27,11 +27,17 @@ def score(found: Mapping[str, jax.Array]) -> jax.Array:
     return jax.nn.sigmoid(found["logits"])
 
 
-def losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], box_loss: str = "l1") -> dict:
+def losses(
+    outputs: Mapping[str, jax.Array],
+    batch: Mapping[str, jax.Array],
+    box_loss: str = "l1",
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+) -> dict:
     """`class` (focal) and `box`: the mean over images of each one's sum over max(1, its positive anchors).
 
     An anchor is positive at an IoU of 0.5 or more and where it is some object's best, negative below 0.4, and between
-    these left out of the class loss. box_loss: "l1" of the offsets or "giou" of the boxes.
+    these left out of the class loss. box_loss: "l1" of the offsets or "giou" of the boxes. alpha, gamma: see `sigmoid_focal`.
     """
     anchors = outputs["anchors"]
 
@@ -39,7 +45,8 @@ def losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], box
         matches = match(box_ops.iou(boxes, anchors), valid, 0.5, 0.4, low_quality=True)
         positive, own = matches >= 0, jnp.maximum(matches, 0)
         labels = jnp.where(positive, classes[own], -1)
-        focal, _ = sigmoid_focal(logits, labels[:, None] == jnp.arange(logits.shape[1]), matches != BETWEEN)
+        target = labels[:, None] == jnp.arange(logits.shape[1])
+        focal, _ = sigmoid_focal(logits, target, matches != BETWEEN, alpha, gamma)
         if box_loss == "l1":
             box, count = l1(deltas, box_ops.encode(boxes[own], anchors), positive)
         else:
@@ -57,6 +64,8 @@ def retinanet(
     anchor_sizes: Sequence[Sequence[float]] = ANCHOR_SIZES,
     anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
     box_loss: str = "l1",
+    alpha: float = 0.25,
+    gamma: float = 2.0,
     head_norm: str = "none",
     detections: int = 300,
     **options,
@@ -64,7 +73,8 @@ def retinanet(
     """RetinaNet; `options` are those of `dense_detector`. The defaults are torchvision's first version; the second has
     `extra="c5"`, `head_norm="group"`, `box_loss="giou"` and `norm="batch"`.
 
-    anchor_sizes: one tuple a level, the finest first. box_loss: "l1" or "giou".
+    anchor_sizes: one tuple a level, the finest first. box_loss: "l1" or "giou". alpha, gamma: of the focal loss, see
+    `sigmoid_focal`.
 
     Departure: the paper's box loss is smooth L1; torchvision's is L1.
     """
@@ -82,4 +92,5 @@ def retinanet(
         detections=detections,
         **options,
     )
-    return Architecture("retinanet", model, functools.partial(losses, box_loss=box_loss), predict, "detection")
+    matched = functools.partial(losses, box_loss=box_loss, alpha=alpha, gamma=gamma)
+    return Architecture("retinanet", model, matched, predict, "detection")

@@ -58,6 +58,7 @@ def lraspp(
     backbone: str = "mobilenet_v3_large",
     output_stride: int | None = None,
     width: float = 1.0,
+    stem_stride: int = 2,
     features: int = 128,
     norm: str = "batch",
     momentum: float = 0.99,
@@ -67,12 +68,13 @@ def lraspp(
 ) -> Architecture:
     """Lite R-ASPP; the defaults are torchvision's lraspp_mobilenet_v3_large.
 
-    backbone: "mobilenet_v3_large" or "mobilenet_v3_small"; width, momentum: see `MobileNetV3`. output_stride: 16 or 32, of
-    the last map; None is 16.
+    backbone: "mobilenet_v3_large" or "mobilenet_v3_small"; width, stem_stride, momentum: see `MobileNetV3`.
+    output_stride: 16 or 32, of the last map at a stem of stride 2; None is 16.
     """
     if not backbone.startswith("mobilenet_v3"):
         raise ValueError(f"Lite R-ASPP is built on a MobileNetV3, not on {backbone!r}.")
     common = {"norm": norm, "axis": axis, "dtype": dtype}
-    trunk, _, _ = dilated_trunk(backbone, output_stride, width=width, momentum=momentum, remat=remat, **common)
+    options = {"width": width, "stem_stride": stem_stride, "momentum": momentum, "remat": remat}
+    trunk, _, _ = dilated_trunk(backbone, output_stride, **options, **common)
     model = LRASPP(trunk, num_classes, features, **common)
     return Architecture("lraspp", model, segmentation_losses, segmentation_predict, "segmentation")
