@@ -19,6 +19,9 @@ def get_config():
         "name": "fcos",
         "cells": (4, 8, 16),
         "scale_range": (2, 4),  # objects have 16 to 64 pixels
+        "alpha": 0.5,
+        "gamma": 1.0,  # with 2, what tells the classes apart is learned later
         "score_threshold": 0.05,  # a short training is not sure of much
     }
+    config.losses = {"class": 2.0}
     return config
