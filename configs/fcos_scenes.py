@@ -3,8 +3,6 @@
 python train.py --config=configs/fcos_scenes.py --workdir=runs/fcos_scenes
 
 reaches: box/AP 0.45 box/AP50 0.70 validation and test seed 0 600 s
-
-These are floors that have not been measured yet.
 """
 
 from configs import retinanet_scenes

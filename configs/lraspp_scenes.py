@@ -13,7 +13,7 @@ from configs import fcn8s_scenes
 def get_config():
     config = fcn8s_scenes.get_config()
     config.steps = 5000
-    config.batch_size = 8
+    config.batch_size = 8  # as many images in twice the steps teach it much more
     config.architecture = dict(
         name="lraspp",
         backbone="mobilenet_v3_small",
