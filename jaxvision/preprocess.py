@@ -77,7 +77,7 @@ def resized(image: np.ndarray, size: tuple[int, int], rule: Mapping) -> np.ndarr
 def _antialiased(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """First along rows, then along columns; 8 bits are rounded after each, as torch and Pillow do."""
     for axis in (1, 0):
-        matrix = weight_matrix(image.shape[axis], size[axis], antialias=True)
+        matrix = weight_matrix(image.shape[axis], size[axis], antialias=True).astype(np.float32)
         values = np.moveaxis(np.tensordot(matrix, image.astype(np.float32), (1, axis)), 0, axis)
         image = np.floor(values + 0.5).clip(0, 255).astype(np.uint8) if image.dtype == np.uint8 else values
     return image

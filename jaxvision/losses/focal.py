@@ -15,7 +15,10 @@ def sigmoid_focal(
 
     Targets are in 0..1. `valid` covers all axes or the leading ones; the count is that of the elements (detectors
     divide the sum by their number of positive anchors instead). A negative alpha leaves the classes unweighted.
+    Raises ValueError for an alpha above 1 or a negative gamma.
     """
+    if alpha > 1 or gamma < 0:
+        raise ValueError(f"focal loss wants alpha <= 1 and gamma >= 0, got {alpha} and {gamma}.")
     valid = spread(valid, logits.shape)
     logits, targets = shield(logits, valid), shield(targets, valid)
     wrong = jax.nn.sigmoid(logits) * (1 - targets) + jax.nn.sigmoid(-logits) * targets

@@ -17,9 +17,9 @@ def resize(
     """x (..., H, W, C) at `size` = (height, width), exactly as `torch.nn.functional.interpolate` has it.
 
     "nearest" takes sample floor(i * H / height) and keeps any dtype; "bilinear" and "bicubic" (a = -0.75) compute in
-    float32 and keep a floating dtype. `align_corners` puts the first and last samples of both grids on each other.
-    `antialias` widens the kernel where the picture shrinks (and has a = -0.5 for bicubic, as torch and Pillow do).
-    Differentiable; each axis is one multiplication by a constant matrix.
+    float32, or in float64 where x has it, and keep a floating dtype. `align_corners` puts the first and last samples of
+    both grids on each other. `antialias` widens the kernel where the picture shrinks (and has a = -0.5 for bicubic, as
+    torch and Pillow do). Differentiable; each axis is one multiplication by a constant matrix.
 
     Raises ValueError for another method, and for `antialias` where torch defines none.
     """
@@ -37,7 +37,8 @@ def resize(
         weight_matrix(i, o, method, align_corners, antialias) for i, o in ((x.shape[-3], height), (x.shape[-2], width))
     )
     dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32
-    x = x.astype(jnp.float32)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    rows, columns = rows.astype(x.dtype), columns.astype(x.dtype)
     if height != x.shape[-3] or align_corners:
         x = jnp.einsum("oy,...yxc->...oxc", rows, x, precision="highest")
     if width != x.shape[-2] or align_corners:
@@ -53,7 +54,7 @@ def _nearest(extent: int, out: int) -> np.ndarray:
 def weight_matrix(
     extent: int, out: int, method: str = "bilinear", align_corners: bool = False, antialias: bool = False
 ) -> np.ndarray:
-    """Weights (out, extent) of each input sample in each output sample, float32. Numpy; the arguments are `resize`'s."""
+    """Weights (out, extent) of each input sample in each output sample, float64. Numpy; the arguments are `resize`'s."""
     i = np.arange(out, dtype=np.float64)
     if align_corners:
         positions = i * ((extent - 1) / (out - 1) if out > 1 else 0)
@@ -71,7 +72,7 @@ def weight_matrix(
         weights = np.zeros((out, extent))
         columns = taps.clip(0, extent - 1).astype(int)
         np.add.at(weights, (np.arange(out)[:, None], columns), cubic(positions[:, None] - taps, -0.75))
-    return weights.astype(np.float32)
+    return weights
 
 
 def bilinear_kernel(size: int) -> np.ndarray:

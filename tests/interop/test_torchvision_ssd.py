@@ -4,6 +4,7 @@ import functools
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from torch_golden import (
@@ -16,6 +17,7 @@ from torch_golden import (
     expected,
     formula,
     golden,
+    gradients_in_float64,
     load,
     optimized_jit,
 )
@@ -43,7 +45,7 @@ def batch(name: str, *numbers: int) -> dict[str, np.ndarray]:
     side, rows = SIDES[name], {"image": [], "boxes": [], "classes": []}
     for i in numbers:
         height, width = SIZES[i]
-        picture = formula.image(f"detect{i}", height, width)
+        picture = formula.image(f"detect{i}", height, width).astype(jnp.float32)
         rows["image"].append(cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR))
         rows["boxes"].append(golden(name)[f"target.boxes.{i}"] * np.float32([side / width, side / height] * 2))
         rows["classes"].append(golden(name)[f"target.labels.{i}"].astype(np.int32))
@@ -104,5 +106,5 @@ def test_losses(name):
 @pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize("name", BUILDERS)
-def test_gradients(name):
-    check_gradients(name, learned(name)[1], of_the_tensor=True)
+def test_gradients(name, tmp_path):
+    check_gradients(name, gradients_in_float64("test_torchvision_ssd", name, tmp_path))

@@ -35,3 +35,9 @@ def test_gradient_is_finite_far_out_and_where_nothing_counts(gamma):
     assert np.isfinite(gradient).all()
     np.testing.assert_allclose(gradient[:4], [0, 0, 0.75, -0.25], atol=1e-5)
     assert gradient[5] == 0
+
+
+@pytest.mark.parametrize("wrong", [dict(alpha=1.5), dict(gamma=-1.0)])
+def test_weights_that_turn_the_loss_around_are_refused(wrong):
+    with pytest.raises(ValueError, match="alpha <= 1 and gamma >= 0"):
+        sigmoid_focal(LOGITS, TARGETS, **wrong)
