@@ -1,4 +1,5 @@
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +40,14 @@ def slow_conv(x, kernel, bias, stride, padding, dilation, groups):
                 own = slice(g * outputs, (g + 1) * outputs)
                 out[:, i, j, own] += np.tensordot(part, kernel[..., own], ([1, 2, 3], [0, 1, 2]))
     return out
+
+
+def test_dilated_convolution_is_torchs():
+    with np.load(pathlib.Path(__file__).parents[1] / "golden" / "operators.npz") as golden:
+        x, out = (golden[name].transpose(0, 2, 3, 1) for name in ("features", "atrous.rate3"))
+        kernel = golden["atrous.kernel"].transpose(2, 3, 1, 0)
+    found = Conv(4, 3, dilation=3, bias=False).apply({"params": {"kernel": kernel}}, x)
+    np.testing.assert_allclose(found, out, atol=1e-5)
 
 
 @pytest.mark.parametrize(

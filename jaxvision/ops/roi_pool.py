@@ -1,0 +1,69 @@
+"""RoI max pooling by whole cells of the map, as SPP-net and Fast R-CNN have it (Girshick, ICCV 2015)."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+
+def roi_pool(features: Array, rois: Array, size: int | tuple[int, int], scale: float) -> Array:
+    """The greatest features (R, h, w, C) of each cell of the RoIs (R, 4) on a map (H, W, C), `size` = (h, w) cells each.
+
+    The rule is torchvision's: corners times `scale` are rounded to cells of the map, halves away from zero, and the right
+    and lower ones belong to the RoI, which so has at least one. Its cells begin at floor and end at ceil, and may
+    overlap by one; one that lies beyond the map is 0.
+
+    A maximum over any rectangle is that of four windows of powers of two, so memory is log2(H) log2(W) times the
+    map's. Values that tie share the gradient, where torch gives it to the first.
+    """
+    cells = np.broadcast_to(size, 2).tolist()
+    height, width, channels = features.shape
+    windows, levels = _window_maxima(features)
+    spans = [_spans(rois, axis, n, extent, scale) for axis, n, extent in zip((0, 1), cells, (height, width))]
+    y_level, x_level = (
+        _floor_log2(extent)[jnp.maximum(stop - start, 1)] for (start, stop), extent in zip(spans, (height, width))
+    )
+    result = jnp.full((len(rois), *cells, channels), -jnp.inf, features.dtype)
+    for y in _first_and_last(*spans[0], y_level, height):
+        for x in _first_and_last(*spans[1], x_level, width):
+            level = y_level[:, :, None] * levels + x_level[:, None]
+            result = jnp.maximum(result, windows[(level * height + y[:, :, None]) * width + x[:, None]])
+    y_filled, x_filled = (stop > start for start, stop in spans)
+    return jnp.where((y_filled[:, :, None] & x_filled[:, None])[..., None], result, 0)
+
+
+def _spans(rois, axis, cells, extent, scale):
+    """First row of each cell (R, cells) and the one behind its last, along y (axis 0) or x (axis 1)."""
+    low, high = (_round(rois[:, corner] * scale) for corner in (axis ^ 1, (axis ^ 1) + 2))
+    # XLA would multiply by the reciprocal of one number, and torchvision divides: bounds that round otherwise are a row more.
+    cell = (jnp.maximum(high - low + 1, 1) / lax.optimization_barrier(jnp.full(len(rois), cells, jnp.float32)))[:, None]
+    number = jnp.arange(cells)
+    bounds = jnp.floor(number * cell) + low[:, None], jnp.ceil((number + 1) * cell) + low[:, None]
+    return tuple(jnp.clip(bound, 0, extent).astype(jnp.int32) for bound in bounds)
+
+
+def _round(x):
+    return jnp.sign(x) * jnp.floor(abs(x) + 0.5)
+
+
+def _floor_log2(extent):
+    return jnp.array([0, *(int(n).bit_length() - 1 for n in range(1, extent + 1))])
+
+
+def _first_and_last(start, stop, level, extent):
+    """Where the two windows of 2^level rows begin that together cover start .. stop."""
+    return (jnp.clip(row, 0, extent - 1) for row in (start, stop - 2**level))
+
+
+def _window_maxima(features):
+    """(rows, C): the maxima of windows of 2^i x 2^j cells that begin at each cell, for all i and then j; and how many j."""
+    height, width, channels = features.shape
+    table = []
+    for i in range(height.bit_length()):
+        row = features
+        for j in range(width.bit_length()):
+            table.append(row)
+            row = jnp.maximum(
+                row, jnp.roll(row, -(2**j), 1)
+            )  # what is rolled in from the other side is never asked for
+        features = jnp.maximum(features, jnp.roll(features, -(2**i), 0))
+    return jnp.stack(table).reshape(-1, channels), width.bit_length()
