@@ -1,9 +1,11 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxvision.losses.mining import hard_negatives
+from jaxvision.losses.mining import hard_negatives, hard_pixels
 
 mine = jax.jit(hard_negatives, static_argnames=("ratio", "least"))
 
@@ -30,3 +32,14 @@ def test_no_gradient_passes():
     losses, positive = np.arange(5, dtype=np.float32), np.arange(5) == 2
     gradient = jax.grad(lambda x: (hard_negatives(x, positive) * 1.0).sum())(losses)
     np.testing.assert_array_equal(gradient, 0)
+
+
+def test_hard_pixels_are_each_images_own_share():
+    losses = jnp.array([[[5.0, 1], [3, 4]], [[9, 8], [7, 6]]])
+    valid = jnp.array([[[False, True], [True, True]], [[True, True], [True, True]]])
+    mask = jax.jit(lambda a, b: hard_pixels(a, b, 0.5))(losses, valid)
+    assert mask.tolist() == [[[False, False], [True, True]], [[True, True], [False, False]]]
+    assert hard_pixels(jnp.ones((1, 4)), jnp.ones((1, 4), bool), 0.25).tolist() == [[True, False, False, False]]
+    np.testing.assert_array_equal(hard_pixels(losses, valid, 1.0), valid)
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        hard_pixels(losses, valid, 0)
