@@ -174,23 +174,29 @@ def learned(name: str) -> tuple[dict, dict, dict]:
             rows[:, :height, :width] = mask[..., 0]
         batch["mask_boxes"] = np.tile(np.array([0, 0, canvas[1], canvas[0]], np.float32), (2, 4, 1))
 
-    @optimized_jit
-    @functools.partial(jax.value_and_grad, has_aux=True)
-    def gradient(params, variables):
-        @jax.checkpoint
-        def one(picture):  # after another: so many RoIs at once take many gigabytes
-            rngs = {"sampler": jax.random.key(0)}
-            outputs = architecture.model.apply({**variables, "params": params}, picture, train=True, rngs=rngs)
-            kept = {key: outputs[key] for key in ("rois_valid", "mask_overflow") if key in outputs}
-            return architecture.losses(outputs, picture), kept
+    def losses(params, variables, picture):
+        rngs = {"sampler": jax.random.key(0)}
+        outputs = architecture.model.apply({**variables, "params": params}, picture, train=True, rngs=rngs)
+        kept = {key: outputs[key] for key in ("rois_valid", "mask_overflow") if key in outputs}
+        return architecture.losses(outputs, picture), kept
 
-        terms, kept = jax.lax.map(one, {key: value[:, None] for key, value in batch.items()})
-        means = {key: total.sum() / count.sum() for key, (total, count) in terms.items()}
-        return sum(means.values()), (means, kept)
-
+    # One picture after the other, as so many RoIs at once take many gigabytes; and not by lax.map, in whose loop XLA has
+    # only a slow way of computing a convolution's gradient on a CPU.
     variables = loaded(name)
-    (_, (means, outputs)), gradients = jax.device_get(gradient(variables["params"], variables))
-    return means, to_torch(builder, {"params": gradients}), outputs
+    pictures = [{key: value[i : i + 1] for key, value in batch.items()} for i in range(2)]
+    forward = optimized_jit(losses)
+    terms, kept = zip(*(jax.device_get(forward(variables["params"], variables, picture)) for picture in pictures))
+    sums, counts = ({key: sum(term[key][i] for term in terms) for key in terms[0]} for i in range(2))
+
+    @optimized_jit
+    @jax.grad
+    def gradient(params, variables, picture):
+        return sum(total / counts[key] for key, (total, _) in losses(params, variables, picture)[0].items())
+
+    gradients = [jax.device_get(gradient(variables["params"], variables, picture)) for picture in pictures]
+    outputs = jax.tree.map(lambda *rows: np.concatenate(rows), *kept)
+    means = {key: sums[key] / counts[key] for key in sums}
+    return means, to_torch(builder, {"params": jax.tree.map(np.add, *gradients)}), outputs
 
 
 @pytest.mark.slow
