@@ -34,6 +34,7 @@ REGISTRY = {
     "squeezenet": "jaxvision.models.backbones.squeezenet:squeezenet",
     "ssd": "jaxvision.models.detection.ssd:ssd",
     "ssdlite": "jaxvision.models.detection.ssdlite:ssdlite",
+    "unet": "jaxvision.models.segmentation.unet:unet",
     "vgg": "jaxvision.models.backbones.vgg:vgg",
 }
 

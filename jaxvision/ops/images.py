@@ -18,3 +18,20 @@ def normalize(image: Array, image_size: Array | None, mean, std) -> Array:
     rows = jnp.arange(height) < image_size[..., :1]
     columns = jnp.arange(width) < image_size[..., 1:]
     return jnp.where((rows[..., :, None] & columns[..., None, :])[..., None], image, 0)
+
+
+def mirror(image: Array, image_size: Array, before: tuple[int, int], size: tuple[int, int]) -> Array:
+    """Images (B, H, W, C) continued by their mirror images to (B, *size, C), `before` pixels above and to the left.
+
+    image_size (B, 2): height and width of the part that holds the picture; it is mirrored at its own border, which is not
+    repeated, as often as it takes. What the canvas has beyond it is not read.
+    """
+    for axis, (first, count) in enumerate(zip(before, size), 1):
+        extent = image_size[:, axis - 1, None]
+        period = jnp.maximum(2 * (extent - 1), 1)
+        place = abs(jnp.arange(count) - first) % period
+        place = jnp.where(place < extent, place, period - place)
+        image = jnp.take_along_axis(
+            image, place.reshape((len(image),) + (1,) * (axis - 1) + (-1,) + (1,) * (3 - axis)), axis
+        )
+    return image

@@ -97,6 +97,7 @@ SMALL = {
         norm="batch",
         momentum=0.8,
     ),
+    "unet": dict(widths=(8, 8, 12, 12, 16), dropout=0.0, norm="batch"),
     "vgg": dict(depths=(1, 1, 1, 1, 1), widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
 }
 

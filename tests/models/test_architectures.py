@@ -22,6 +22,7 @@ SIDES = {  # of c1..c5, where they are not halves
     "lraspp": (32, 16, 8, 4, 4),
     "squeezenet": (31, 15, 7, 3, 3),
     "ssd": (32, 16, 8, 4, 4),
+    "unet": (248, 120, 56, 24, 8),
 }
 STEPS = {"faster_rcnn": 120, "keypoint_rcnn": 120, "mask_rcnn": 120}
 

@@ -67,3 +67,17 @@ def test_fcns_are_the_papers(name, skips):
     assert size(learned) - size(params) == {"fcn32s": 64, "fcn16s": 32, "fcn8s": 16}[name] ** 2 * 21 * 21
     fixed = shapes(name, canvas=(224, 224), num_classes=21, deconv="fixed")["params"]
     assert size(fixed) == size(params) - upsampling
+
+
+def test_unet_is_the_papers():
+    """Figure 1: 23 convolutions, 64 to 1024 channels and back; here on colours. With one grey channel and two classes that
+    is the 31,030,658 which ports of the authors' network have."""
+    widths = (64, 128, 256, 512, 1024)
+    params = shapes("unet", num_classes=2)["params"]
+
+    def pair(inputs, width):
+        return 9 * inputs * width + width + 9 * width * width + width
+
+    down = sum(pair(i, o) for i, o in zip((3, *widths), widths))
+    up = sum(4 * 2 * o * o + o + pair(2 * o, o) for o in widths[:-1])
+    assert size(params) == down + up + 65 * 2 == 31_030_658 + 2 * 9 * 64

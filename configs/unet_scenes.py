@@ -1,0 +1,17 @@
+"""A narrow U-Net with valid convolutions and BatchNorm on the embedded scenes, from scratch.
+
+python train.py --config=configs/unet_scenes.py --workdir=runs/unet_scenes
+
+reaches: (not measured yet)
+"""
+
+from configs import fcn8s_scenes
+
+
+def get_config():
+    config = fcn8s_scenes.get_config()
+    config.steps = 2400
+    config.batch_size = 8
+    config.architecture = dict(name="unet", widths=(12, 24, 48, 96), dropout=0.1, norm="batch")
+    config.evaluate.every = 1200
+    return config

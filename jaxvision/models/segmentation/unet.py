@@ -1,0 +1,145 @@
+"""U-Net (Ronneberger, Fischer & Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015).
+
+Convolutions without padding eat the border of their input, so the network is given more than it answers for: the image
+continued by its mirror image. Departures: RGB normalised by ImageNet's mean and deviation, not grey values; an optional
+normalisation, to train from scratch; and `padding="same"`, which is what most others call a U-Net.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxvision.architecture import Architecture
+from jaxvision.layers.conv import Conv, he_normal
+from jaxvision.layers.norm import Norm
+from jaxvision.models.backbones.classification import network_input
+from jaxvision.models.segmentation.segmenter import segmentation_losses, segmentation_predict
+from jaxvision.ops.images import mirror
+from jaxvision.ops.pool import max_pool
+from jaxvision.ops.resize import conv_transpose
+
+
+class Pair(nn.Module):
+    """Two 3x3 convolutions, each with ReLU."""
+
+    features: int
+    pad: int
+    norm: str
+    axis: str | None
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        for i in range(2):
+            conv = Conv(self.features, padding=self.pad, bias=self.norm == "none", dtype=self.dtype, name=f"conv{i}")
+            x = nn.relu(Norm(self.norm, axis=self.axis, dtype=self.dtype, name=f"norm{i}")(conv(x), train))
+        return x
+
+
+class Up(nn.Module):
+    """Twice the size and half the channels, by a transposed convolution whose 2x2 kernels do not overlap, with ReLU."""
+
+    features: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", he_normal, (2, 2, self.features, x.shape[-1]))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return nn.relu(conv_transpose(x.astype(self.dtype), kernel.astype(self.dtype), 2, 0) + bias.astype(self.dtype))
+
+
+class Contracting(nn.Module):
+    """Images (B,H,W,3), normalised, to maps {"c1": stride 1, ..., "c5": 16}: each level's before its pool."""
+
+    widths: Sequence[int]
+    pad: int
+    dropout: float
+    norm: str
+    axis: str | None
+    remat: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
+        maps, pair = {}, nn.remat(Pair, static_argnums=(2,)) if self.remat else Pair
+        for level, width in enumerate(self.widths, 1):
+            x = x if level == 1 else max_pool(x, 2)
+            x = pair(width, self.pad, self.norm, self.axis, self.dtype, name=f"level{level}")(x, train)
+            if level >= len(self.widths) - 1:
+                x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = maps[f"c{level}"] = self.perturb(f"c{level}", x)
+        return maps
+
+
+class UNet(nn.Module):
+    """`logits` (B,H,W,num_classes) at the size of the canvas, beside the maps of both ways: c1..c5 down, u4..u1 up.
+
+    With padding="valid" those cover more than the image. widths: of the levels. dropout: behind the two lowest.
+    """
+
+    num_classes: int
+    widths: Sequence[int] = (64, 128, 256, 512, 1024)
+    padding: str = "valid"
+    dropout: float = 0.5
+    norm: str = "none"
+    axis: str | None = None
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
+        x = network_input(batch)
+        canvas, pools, pad = x.shape[1:3], len(self.widths) - 1, int(self.padding == "same")
+        sizes, before = zip(*(input_side(side, pools, not pad) for side in canvas))
+        x = mirror(x, batch["image_size"], before, sizes)
+        common = dict(norm=self.norm, axis=self.axis, dtype=self.dtype)
+        maps = Contracting(self.widths, pad, self.dropout, remat=self.remat, **common, name="trunk")(x, train)
+        pair = nn.remat(Pair, static_argnums=(2,)) if self.remat else Pair
+        x = maps[f"c{pools + 1}"]
+        for level in range(pools, 0, -1):
+            x = Up(self.widths[level - 1], self.dtype, name=f"enlarge{level}")(x)
+            x = jnp.concatenate([_centre(maps[f"c{level}"], x.shape), x], -1)
+            x = pair(self.widths[level - 1], pad, **common, name=f"level{level}")(x, train)
+            x = maps[f"u{level}"] = self.perturb(f"u{level}", x)
+        logits = Conv(self.num_classes, 1, name="logits")(x.astype(jnp.float32))
+        return {**maps, "logits": logits[:, : canvas[0], : canvas[1]]}
+
+
+def input_side(side: int, pools: int, valid: bool) -> tuple[int, int]:
+    """(pixels that must go in for `side` to come out, how many of them come before the image's first), along one axis.
+
+    Every pool must have an even side to work on. Valid convolutions take 4 cells at each level, once on the way down and,
+    but for the lowest, once on the way up: with four pools 92 pixels at each border.
+    """
+    step = 2**pools
+    if not valid:
+        return -(-side // step) * step, 0
+    lost = 4 * (step - 1)
+    lowest = -(-(side + lost) // step) + 4
+    return lowest * step + lost, 2 * step + lost
+
+
+def _centre(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    top, left = ((n - m) // 2 for n, m in zip(x.shape[1:3], shape[1:3]))
+    return x[:, top : top + shape[1], left : left + shape[2]]
+
+
+def unet(
+    num_classes: int,
+    widths: Sequence[int] = (64, 128, 256, 512, 1024),
+    padding: str = "valid",
+    dropout: float = 0.5,
+    norm: str = "none",
+    axis: str | None = None,
+    remat: bool = False,
+    dtype: Any = jnp.float32,
+) -> Architecture:
+    """U-Net; the defaults are the paper's. padding: "valid", or "same" for maps of the image's own size. See `UNet`."""
+    if padding not in ("valid", "same"):
+        raise ValueError(f'padding {padding!r} is not "valid" or "same".')
+    model = UNet(num_classes, tuple(widths), padding, dropout, norm, axis, remat, dtype)
+    return Architecture("unet", model, segmentation_losses, segmentation_predict, "segmentation")
