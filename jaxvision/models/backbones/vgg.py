@@ -43,7 +43,7 @@ class VGG(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         maps = {}
-        block = nn.remat(_Block, static_argnums=(2,)) if self.remat else _Block
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths), 1):
             pad = self.pad if stage == 1 else 1
             bias = self.bias or self.norm == "none"
@@ -61,8 +61,11 @@ class VGG(nn.Module):
         return maps
 
 
-class _Block(nn.Module):
-    """3x3 convolutions with ReLU; `pad` is the first one's."""
+class Block(nn.Module):
+    """`depth` 3x3 convolutions of `width` channels, each with its norm and ReLU.
+
+    pad: of the first convolution. same: whether the others keep the size, or have no padding.
+    """
 
     depth: int
     width: int
@@ -71,12 +74,15 @@ class _Block(nn.Module):
     norm: str
     axis: str | None
     dtype: Any
+    same: bool = True
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        common = dict(dilation=self.dilation, bias=self.bias, dtype=self.dtype)
         for i in range(self.depth):
-            pad = self.pad if i == 0 else 1
-            x = Conv(self.width, 3, padding=pad, bias=self.bias, dtype=self.dtype, name=f"conv{i}")(x)
+            pad = self.pad if i == 0 else self.dilation * self.same
+            x = Conv(self.width, 3, padding=pad, **common, name=f"conv{i}")(x)
             x = nn.relu(Norm(self.norm, axis=self.axis, dtype=self.dtype, name=f"norm{i}")(x, train))
         return x
 

@@ -18,7 +18,7 @@ from jaxvision.layers.norm import Norm
 from jaxvision.losses.box_regression import smooth_l1
 from jaxvision.losses.mining import hard_negatives
 from jaxvision.losses.reduction import total
-from jaxvision.models.backbones.vgg import VGG16, _Block
+from jaxvision.models.backbones.vgg import VGG16, Block
 from jaxvision.models.detection.single_shot.detect import predict
 from jaxvision.ops import boxes as box_ops
 from jaxvision.ops.default_boxes import default_boxes
@@ -84,7 +84,7 @@ class ReducedVGG(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         maps, last = {}, len(self.depths)
-        block = nn.remat(_Block, static_argnums=(2,)) if self.remat else _Block
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths), 1):
             bias = self.norm == "none"
             x = block(depth, width, 1, bias, self.norm, self.axis, self.dtype, name=f"block{stage}")(x, train)

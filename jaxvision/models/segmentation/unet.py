@@ -14,29 +14,12 @@ from flax import linen as nn
 
 from jaxvision.architecture import Architecture
 from jaxvision.layers.conv import Conv, he_normal
-from jaxvision.layers.norm import Norm
 from jaxvision.models.backbones.classification import network_input
+from jaxvision.models.backbones.vgg import Block
 from jaxvision.models.segmentation.segmenter import segmentation_losses, segmentation_predict
 from jaxvision.ops.images import mirror
 from jaxvision.ops.pool import max_pool
 from jaxvision.ops.resize import conv_transpose
-
-
-class Pair(nn.Module):
-    """Two 3x3 convolutions, each with ReLU."""
-
-    features: int
-    pad: int
-    norm: str
-    axis: str | None
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        for i in range(2):
-            conv = Conv(self.features, padding=self.pad, bias=self.norm == "none", dtype=self.dtype, name=f"conv{i}")
-            x = nn.relu(Norm(self.norm, axis=self.axis, dtype=self.dtype, name=f"norm{i}")(conv(x), train))
-        return x
 
 
 class Up(nn.Module):
@@ -65,10 +48,11 @@ class Contracting(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
-        maps, pair = {}, nn.remat(Pair, static_argnums=(2,)) if self.remat else Pair
+        maps, block = {}, nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        common = self.pad, self.norm == "none", self.norm, self.axis, self.dtype, self.pad > 0
         for level, width in enumerate(self.widths, 1):
             x = x if level == 1 else max_pool(x, 2)
-            x = pair(width, self.pad, self.norm, self.axis, self.dtype, name=f"level{level}")(x, train)
+            x = block(2, width, *common, name=f"level{level}")(x, train)
             if level >= len(self.widths) - 1:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = maps[f"c{level}"] = self.perturb(f"c{level}", x)
@@ -96,14 +80,14 @@ class UNet(nn.Module):
         canvas, pools, pad = x.shape[1:3], len(self.widths) - 1, int(self.padding == "same")
         sizes, before = zip(*(input_side(side, pools, not pad) for side in canvas))
         x = mirror(x, batch["image_size"], before, sizes)
-        common = dict(norm=self.norm, axis=self.axis, dtype=self.dtype)
-        maps = Contracting(self.widths, pad, self.dropout, remat=self.remat, **common, name="trunk")(x, train)
-        pair = nn.remat(Pair, static_argnums=(2,)) if self.remat else Pair
+        trunk = Contracting(self.widths, pad, self.dropout, self.norm, self.axis, self.remat, self.dtype, name="trunk")
+        maps, block = trunk(x, train), nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        common = pad, self.norm == "none", self.norm, self.axis, self.dtype, pad > 0
         x = maps[f"c{pools + 1}"]
         for level in range(pools, 0, -1):
             x = Up(self.widths[level - 1], self.dtype, name=f"enlarge{level}")(x)
             x = jnp.concatenate([_centre(maps[f"c{level}"], x.shape), x], -1)
-            x = pair(self.widths[level - 1], pad, **common, name=f"level{level}")(x, train)
+            x = block(2, self.widths[level - 1], *common, name=f"level{level}")(x, train)
             x = maps[f"u{level}"] = self.perturb(f"u{level}", x)
         logits = Conv(self.num_classes, 1, name="logits")(x.astype(jnp.float32))
         return {**maps, "logits": logits[:, : canvas[0], : canvas[1]]}
