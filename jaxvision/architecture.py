@@ -18,6 +18,7 @@ from jaxvision.suggest import suggest
 REGISTRY = {
     "alexnet": "jaxvision.models.backbones.alexnet:alexnet",
     "deeplabv3": "jaxvision.models.segmentation.deeplabv3:deeplabv3",
+    "dilated": "jaxvision.models.segmentation.dilated:dilated",
     "faster_rcnn": "jaxvision.models.detection.faster_rcnn:faster_rcnn",
     "fcn32s": "jaxvision.models.segmentation.fcn:fcn32s",
     "fcn16s": "jaxvision.models.segmentation.fcn:fcn16s",

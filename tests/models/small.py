@@ -56,6 +56,15 @@ CLASSIFIERS = ("alexnet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "
 SMALL = {
     "alexnet": dict(widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
     "deeplabv3": dict(**NARROW, features=16, rates=(1, 2, 3)),
+    "dilated": dict(
+        depths=(1, 1, 1, 1, 1),
+        widths=(8, 12, 16, 24, 32),
+        fc=48,
+        fc6_kernel=1,
+        dropout=0.0,
+        norm="batch",
+        context="none",  # which is trained on a front end that is trained already
+    ),
     "faster_rcnn": dict(**TWO_STAGE),
     "fcn32s": _without_name(FCN8S, fc=24),
     "fcn16s": _without_name(FCN8S, fc=24, deconv="learned", norm="group"),

@@ -13,11 +13,12 @@ from jaxvision.ops.boxes import iou
 from jaxvision.train.state import TrainState
 from jaxvision.train.step import train_step
 
-RATE = {"faster_rcnn": 3e-3, "keypoint_rcnn": 3e-3, "mask_rcnn": 3e-3}
+RATE = {"faster_rcnn": 3e-3, "keypoint_rcnn": 3e-3, "mask_rcnn": 3e-3, "dilated": 1e-2}
 REST = {"fcos": 0.6}  # centerness aims at values between 0 and 1: their entropy cannot be learnt away
 SIDES = {  # of c1..c5, where they are not halves
     "alexnet": (15, 7, 3, 3, 3),
     "deeplabv3": (32, 16, 8, 8, 8),
+    "dilated": (62, 30, 14, 12, 8),
     "fcn_resnet": (32, 16, 8, 8, 8),
     "lraspp": (32, 16, 8, 4, 4),
     "squeezenet": (31, 15, 7, 3, 3),
