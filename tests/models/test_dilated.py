@@ -5,7 +5,7 @@ import pytest
 from small import Network, create, example, shapes
 
 from jaxvision.explain.receptive_field import receptive_field
-from jaxvision.models.segmentation.dilated import CONTEXTS, Context, lost
+from jaxvision.models.segmentation.dilated import CONTEXTS, Context
 
 RNG = np.random.default_rng(0)
 NARROW = dict(widths=(4, 4, 4, 4, 4), fc=4)
@@ -17,11 +17,11 @@ def count(tree):
 
 def test_the_front_end_has_the_papers_sizes():
     """A margin of 186 on every side: 900 pixels give 66 x 66 scores, and these 528 pixels."""
-    assert lost((2, 2, 3, 3, 3), 7) == 2 * 186
     front = shapes("dilated", num_classes=21, context="none")["params"]
     vgg = 14_714_688 + (49 * 512 + 1) * 4096 + (4096 + 1) * 4096
     assert count(front) == vgg + 4097 * 21
     network = create("dilated", **{"depths": (2, 2, 3, 3, 3), "fc6_kernel": 7, "norm": "none", **NARROW})
+    assert network.model.reach() == (8, 186)
     batch = {"image": np.zeros((1, 526, 500, 3), np.uint8), "image_size": np.array([[526, 500]], np.int32)}
     variables = jax.eval_shape(network.init, jax.random.key(0), batch)
     outputs = jax.eval_shape(network.model.apply, variables, batch)
@@ -66,7 +66,8 @@ def test_a_cell_lies_in_the_middle_of_what_it_sees():
     """The gradient of a score reaches as far to the left as to the right of its 8 pixels."""
     network = create("dilated", norm="none", context="none", **NARROW)
     field = receptive_field(network, "front_logits", (256, 256))
-    assert field == (lost((1,) * 5, 1) + 8,) * 2
+    # By hand: 3x3 convolutions at strides 1, 2, 4, 8 and, dilated, 8, and pools of two cells at 1, 2 and 4.
+    assert field == (1 + 2 * (1 + 2 + 4 + 8 + 2 * 8) + (1 + 2 + 4),) * 2
     batch = {"image": jnp.ones((1, 256, 256, 3)), "image_size": np.array([[256, 256]], np.int32)}
     variables = jax.tree.map(lambda leaf: abs(leaf) + 0.01, network.init(jax.random.key(0), batch))
 

@@ -27,7 +27,9 @@ class VGG(nn.Module):
     """Images (B,H,W,3), normalised, to maps {"c1": stride 2, ..., "c5": 32}: each block's output after its pool.
 
     pad: of the very first convolution (FCN's is 100). ceil_mode: of the pools, as in Caffe. norm: after each convolution.
-    bias: of convolutions that a norm follows; those without one always have it.
+    bias: of convolutions that a norm follows; those without one always have it. same: whether the other convolutions keep
+    the size, or have no padding. dilated: the last two blocks have no pool behind them, so that c4 and c5 stay at c3's
+    stride, and the last is dilated by 2 (Yu & Koltun, ICLR 2016).
     """
 
     depths: Sequence[int] = VGG16[0]
@@ -39,25 +41,36 @@ class VGG(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
     bias: bool = False
+    same: bool = True
+    dilated: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         maps = {}
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-        for stage, (depth, width) in enumerate(zip(self.depths, self.widths), 1):
-            pad = self.pad if stage == 1 else 1
-            bias = self.bias or self.norm == "none"
-            x = block(depth, width, pad, bias, self.norm, self.axis, self.dtype, name=f"block{stage}")(x, train)
-            x = maps[f"c{stage}"] = self.perturb(f"c{stage}", max_pool(x, 2, 2, ceil_mode=self.ceil_mode))
+        common = self.bias or self.norm == "none", self.norm, self.axis, self.dtype, self.same
+        for stage, width in enumerate(self.widths, 1):
+            depth, pad, dilation, pooled = self.block(stage)
+            x = block(depth, width, pad, *common, dilation, name=f"block{stage}")(x, train)
+            x = max_pool(x, 2, 2, ceil_mode=self.ceil_mode) if pooled else x
+            x = maps[f"c{stage}"] = self.perturb(f"c{stage}", x)
         return maps
+
+    def block(self, stage: int) -> tuple[int, int, int, bool]:
+        """(convolutions, padding of the first, dilation, whether a pool follows) of the blocks, counted from 1."""
+        last = len(self.depths)
+        dilation = 2 if self.dilated and stage == last else 1
+        pad = self.pad if stage == 1 else dilation * self.same
+        return self.depths[stage - 1], pad, dilation, not self.dilated or stage < last - 1
 
     def geometry(self) -> dict[str, Geometry]:
         """Where the cells of each map lie in the image."""
-        here, maps = Geometry().conv(3, 1, self.pad), {}
-        for stage, depth in enumerate(self.depths, 1):
-            for _ in range(depth - (stage == 1)):
-                here = here.conv(3, 1, 1)
-            here = maps[f"c{stage}"] = here.conv(2, 2, 0)
+        here, maps = Geometry(), {}
+        for stage in range(1, len(self.depths) + 1):
+            depth, pad, dilation, pooled = self.block(stage)
+            for i in range(depth):
+                here = here.conv(2 * dilation + 1, 1, pad if i == 0 else dilation * self.same)
+            here = maps[f"c{stage}"] = here.conv(2, 2, 0) if pooled else here
         return maps
 
 

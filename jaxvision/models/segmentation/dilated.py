@@ -18,42 +18,14 @@ from jaxvision.architecture import Architecture
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
 from jaxvision.models.backbones.classification import network_input
-from jaxvision.models.backbones.vgg import VGG16, Block
+from jaxvision.models.backbones.vgg import VGG, VGG16
 from jaxvision.models.segmentation.fcn import Upscore
 from jaxvision.models.segmentation.segmenter import segmentation_losses, segmentation_predict
 from jaxvision.ops.images import mirror
-from jaxvision.ops.pool import max_pool
 
 DILATIONS = (1, 1, 2, 4, 8, 16, 1)
 # Channels of the context module's layers, in numbers of classes.
 CONTEXTS = {"none": (), "basic": (1, 1, 1, 1, 1, 1, 1), "large": (2, 2, 4, 8, 16, 32, 32)}
-
-
-class DilatedVGG(nn.Module):
-    """Images (B,H,W,3), normalised, to maps {"c1": stride 2, "c2": 4, "c3": 8, "c4": 8, "c5": 8} of VGG's blocks.
-
-    The last two have no pool behind them, and the last is dilated by 2.
-    """
-
-    depths: Sequence[int] = VGG16[0]
-    widths: Sequence[int] = VGG16[1]
-    same: bool = False
-    norm: str = "none"
-    axis: str | None = None
-    remat: bool = False
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        maps, last = {}, len(self.depths)
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-        for stage, (depth, width) in enumerate(zip(self.depths, self.widths), 1):
-            dilation = 2 if stage == last else 1
-            common = dilation * self.same, self.norm == "none", self.norm, self.axis, self.dtype, self.same, dilation
-            x = block(depth, width, *common, name=f"block{stage}")(x, train)
-            x = max_pool(x, 2) if stage < last - 1 else x
-            x = maps[f"c{stage}"] = self.perturb(f"c{stage}", x)
-        return maps
 
 
 def identity(classes: int, inputs: int, outputs: int, noise: float = 0.01):
@@ -100,7 +72,7 @@ class Context(nn.Module):
 class Dilated(nn.Module):
     """`logits` (B,H,W,num_classes) at the size of the canvas; `front_logits` (B,h,w,num_classes) at stride 8; the trunk's maps."""
 
-    trunk: DilatedVGG
+    trunk: VGG
     num_classes: int
     context: str = "basic"
     context_init: str = "identity"
@@ -111,8 +83,7 @@ class Dilated(nn.Module):
     @nn.compact
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
         x, trunk = network_input(batch), self.trunk
-        canvas, stride = x.shape[1:3], 2 ** (len(trunk.depths) - 2)
-        margin = 0 if trunk.same else lost(trunk.depths, self.fc6_kernel) // 2
+        canvas, stride, margin = x.shape[1:3], *self.reach()
         sizes = tuple(-(-side // stride) * stride + 2 * margin for side in canvas)
         maps = trunk(mirror(x, batch["image_size"], (margin, margin), sizes), train)
         y = maps[f"c{len(trunk.depths)}"]
@@ -129,12 +100,11 @@ class Dilated(nn.Module):
         logits = Upscore(stride, False, name="upscore")(scores)[:, stride // 2 :, stride // 2 :]
         return {**maps, "front_logits": front, "logits": logits[:, : canvas[0], : canvas[1]]}
 
-
-def lost(depths: Sequence[int], fc6_kernel: int) -> int:
-    """Pixels that convolutions without padding take of a side, 372 in VGG16's front end."""
-    last = len(depths) - 1
-    blocks = sum(2 * depth * 2 ** min(stage, last - 1) * (1 + (stage == last)) for stage, depth in enumerate(depths))
-    return blocks + 4 * (fc6_kernel - 1) * 2 ** (last - 1)
+    def reach(self) -> tuple[int, int]:
+        """(stride of the scores, pixels on every side of its own that convolutions without padding need)."""
+        here = self.trunk.geometry()[f"c{len(self.trunk.depths)}"]
+        here = here.conv(4 * (self.fc6_kernel - 1) + 1, 1, 2 * (self.fc6_kernel - 1) * self.trunk.same)
+        return here.stride, int(here.start - (here.stride - 1) / 2)
 
 
 def dilated(
@@ -166,6 +136,8 @@ def dilated(
     ):
         if value not in known:
             raise ValueError(f"{option} {value!r} is not one of {', '.join(known)}.")
-    trunk = DilatedVGG(tuple(depths), tuple(widths), padding == "same", norm, axis, remat, dtype)
+    same = padding == "same"
+    common = dict(norm=norm, axis=axis, remat=remat, dtype=dtype)
+    trunk = VGG(tuple(depths), tuple(widths), int(same), **common, same=same, dilated=True)
     model = Dilated(trunk, num_classes, context, context_init, fc, fc6_kernel, dropout)
     return Architecture("dilated", model, segmentation_losses, segmentation_predict, "segmentation")
