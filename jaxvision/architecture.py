@@ -17,7 +17,9 @@ from jaxvision.suggest import suggest
 
 REGISTRY = {
     "alexnet": "jaxvision.models.backbones.alexnet:alexnet",
+    "deconvnet": "jaxvision.models.segmentation.deconvnet:deconvnet",
     "deeplabv3": "jaxvision.models.segmentation.deeplabv3:deeplabv3",
+    "deeplabv3plus": "jaxvision.models.segmentation.deeplabv3plus:deeplabv3plus",
     "dilated": "jaxvision.models.segmentation.dilated:dilated",
     "faster_rcnn": "jaxvision.models.detection.faster_rcnn:faster_rcnn",
     "fcn32s": "jaxvision.models.segmentation.fcn:fcn32s",
@@ -25,6 +27,7 @@ REGISTRY = {
     "fcn8s": "jaxvision.models.segmentation.fcn:fcn8s",
     "fcn_resnet": "jaxvision.models.segmentation.fcn_resnet:fcn_resnet",
     "fcos": "jaxvision.models.detection.fcos:fcos",
+    "full_resolution": "jaxvision.models.segmentation.full_resolution:full_resolution",
     "googlenet": "jaxvision.models.backbones.googlenet:googlenet",
     "keypoint_rcnn": "jaxvision.models.detection.keypoint_rcnn:keypoint_rcnn",
     "lraspp": "jaxvision.models.segmentation.lraspp:lraspp",
@@ -32,6 +35,7 @@ REGISTRY = {
     "mobilenet_v3": "jaxvision.models.backbones.mobilenet_v3:mobilenet_v3",
     "resnet": "jaxvision.models.backbones.resnet:resnet",
     "retinanet": "jaxvision.models.detection.retinanet:retinanet",
+    "sliding_window": "jaxvision.models.segmentation.sliding_window:sliding_window",
     "squeezenet": "jaxvision.models.backbones.squeezenet:squeezenet",
     "ssd": "jaxvision.models.detection.ssd:ssd",
     "ssdlite": "jaxvision.models.detection.ssdlite:ssdlite",

@@ -8,7 +8,7 @@ from flax import linen as nn
 from jaxvision.architecture import Architecture
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
-from jaxvision.models.segmentation.fcn import segmentation_losses, segmentation_predict
+from jaxvision.models.segmentation.objective import segmentation_losses, segmentation_predict
 from jaxvision.ops.images import normalize
 
 

@@ -7,6 +7,22 @@ from jax import Array
 from jaxvision.losses.reduction import shield, spread, total
 
 
+def softmax_losses(
+    logits: Array, labels: Array, valid: Array | None = None, ignore: int | None = None
+) -> tuple[Array, Array]:
+    """(-log softmax(logits)[label] of each row, float32, and whether it counts), both of labels' shape.
+
+    logits (..., K), labels (...) int. Rows that are not `valid` (...), labels equal to `ignore` and labels outside 0..K-1
+    (such as 255 in a segmentation) do not count; that a label is wrong rather than ignored is for the host to find.
+    """
+    valid = spread(valid, labels.shape) & (labels >= 0) & (labels < logits.shape[-1])
+    if ignore is not None:
+        valid &= labels != ignore
+    labels = jnp.where(valid, labels, 0)
+    log_probabilities = jax.nn.log_softmax(shield(logits, valid))
+    return -jnp.take_along_axis(log_probabilities, labels[..., None], -1)[..., 0], valid
+
+
 def softmax_cross_entropy(
     logits: Array,
     labels: Array,
@@ -14,23 +30,20 @@ def softmax_cross_entropy(
     class_weights: Array | None = None,
     ignore: int | None = None,
 ) -> tuple[Array, Array]:
-    """-log softmax(logits)[label], logits (..., K) and labels (...) int, over the rows that are `valid` (...).
+    """The sum of `softmax_losses` over the rows that count, and their number.
 
-    Labels equal to `ignore` and labels outside 0..K-1 (such as 255 in a segmentation) count nowhere; that a label is
-    wrong rather than ignored is for the host to find. With `class_weights` (K,) each row counts as its class's weight
-    in the sum and in the count, as in torch.
+    With `class_weights` (K,) each row counts as its class's weight in the sum and in the count, as in torch.
     """
-    classes = logits.shape[-1]
-    valid = spread(valid, labels.shape) & (labels >= 0) & (labels < classes)
-    if ignore is not None:
-        valid &= labels != ignore
-    labels = jnp.where(valid, labels, 0)
-    log_probabilities = jax.nn.log_softmax(shield(logits, valid))
-    losses = -jnp.take_along_axis(log_probabilities, labels[..., None], -1)[..., 0]
+    losses, valid = softmax_losses(logits, labels, valid, ignore)
     if class_weights is None:
         return total(losses, valid)
-    weights = jnp.where(valid, jnp.asarray(class_weights, jnp.float32)[labels], 0)
+    weights = weights_of(labels, valid, class_weights)
     return (losses * weights).sum(), weights.sum()
+
+
+def weights_of(labels: Array, valid: Array, class_weights: Array) -> Array:
+    """The weight (...) of each label's class, float32; 0 where it is not valid."""
+    return jnp.where(valid, jnp.asarray(class_weights, jnp.float32)[jnp.where(valid, labels, 0)], 0)
 
 
 def sigmoid_cross_entropy(logits: Array, targets: Array, valid: Array | None = None) -> tuple[Array, Array]:

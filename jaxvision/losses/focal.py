@@ -20,9 +20,11 @@ def sigmoid_focal(
     if alpha > 1 or gamma < 0:
         raise ValueError(f"focal loss wants alpha <= 1 and gamma >= 0, got {alpha} and {gamma}.")
     valid = spread(valid, logits.shape)
-    logits, targets = shield(logits, valid), shield(targets, valid)
+    return total(focal_losses(shield(logits, valid), shield(targets, valid), alpha, gamma), valid)
+
+
+def focal_losses(logits: Array, targets: Array, alpha: float, gamma: float) -> Array:
+    """The loss of each element, float32."""
     wrong = jax.nn.sigmoid(logits) * (1 - targets) + jax.nn.sigmoid(-logits) * targets
     losses = binary_cross_entropy(logits, targets) * jnp.maximum(wrong, 1e-12) ** gamma  # no infinite slope at 0
-    if alpha >= 0:
-        losses *= alpha * targets + (1 - alpha) * (1 - targets)
-    return total(losses, valid)
+    return losses * (alpha * targets + (1 - alpha) * (1 - targets)) if alpha >= 0 else losses

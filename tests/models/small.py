@@ -55,7 +55,16 @@ NARROW = dict(  # a dilated ResNet of few channels
 CLASSIFIERS = ("alexnet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
 SMALL = {
     "alexnet": dict(widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
+    "deconvnet": dict(depths=(1, 1, 2, 1, 1), widths=(12, 12, 16, 16, 24), fc=48, fc6_kernel=2, start=None),
     "deeplabv3": dict(**NARROW, features=16, rates=(1, 2, 3)),
+    "deeplabv3plus": dict(
+        **{name: value for name, value in NARROW.items() if name != "aux"},
+        backbone="resnet50",
+        features=16,
+        low_features=8,
+        rates=(1, 2),
+        decoder_convs=1,
+    ),
     "dilated": dict(
         depths=(1, 1, 1, 1, 1),
         widths=(8, 12, 16, 24, 32),
@@ -71,6 +80,7 @@ SMALL = {
     "fcn8s": _without_name(FCN8S, fc=24, deconv="paper", norm="batch"),
     "fcn_resnet": dict(**NARROW),
     "fcos": dict(**DENSE),
+    "full_resolution": dict(widths=(12, 12, 12), norm="batch"),
     "googlenet": dict(width=0.125, dropout=0.0, aux_dropout=0.0, norm="batch"),
     "keypoint_rcnn": dict(**TWO_STAGE, joints=5, keypoint_convs=(16,), keypoint_size=4, keypoint_sampling_ratio=1),
     "lraspp": dict(backbone="mobilenet_v3_small", width=0.5, features=32, norm="batch", momentum=0.8),
@@ -78,6 +88,7 @@ SMALL = {
     "mobilenet_v3": dict(trunk_name="mobilenet_v3_small", width=0.25, fc=16, dropout=0.0, norm="batch", momentum=0.8),
     "resnet": _without_name(RESNET),
     "retinanet": dict(**DENSE, anchor_sizes=((16, 24), (32, 40), (48, 56), (64, 72), (80, 96))),
+    "sliding_window": dict(widths=(8, 12), fc=16, dropout=0.0, samples=400),
     "squeezenet": dict(stem_width=8, widths=(8, 8, 8, 8), dropout=0.0),
     "ssd": dict(
         depths=(1, 1, 1, 1, 1),

@@ -14,6 +14,7 @@ def test_maps_are_the_five_convolutions():
     x = np.zeros((1, 224, 160, 3), np.float32)
     maps, _ = jax.eval_shape(lambda: AlexNet().init_with_output(jax.random.key(0), x))
     sizes = {"c1": (55, 39, 64), "c2": (27, 19, 192), "c3": (13, 9, 384), "c4": (13, 9, 256), "c5": (13, 9, 256)}
+    sizes["pool5"] = (6, 4, 256)
     assert {name: value.shape[1:] for name, value in maps.items()} == sizes
 
 

@@ -13,14 +13,24 @@ from jaxvision.ops.boxes import iou
 from jaxvision.train.state import TrainState
 from jaxvision.train.step import train_step
 
-RATE = {"faster_rcnn": 3e-3, "keypoint_rcnn": 3e-3, "mask_rcnn": 3e-3, "dilated": 1e-2}
+RATE = {
+    "faster_rcnn": 3e-3,
+    "keypoint_rcnn": 3e-3,
+    "mask_rcnn": 3e-3,
+    "deconvnet": 2e-2,
+    "deeplabv3plus": 2e-2,
+    "dilated": 1e-2,
+}
 REST = {"fcos": 0.6}  # centerness aims at values between 0 and 1: their entropy cannot be learnt away
 SIDES = {  # of c1..c5, where they are not halves
     "alexnet": (15, 7, 3, 3, 3),
     "deeplabv3": (32, 16, 8, 8, 8),
+    "deeplabv3plus": (32, 16, 8, 4, 4),
     "dilated": (62, 30, 14, 12, 8),
     "fcn_resnet": (32, 16, 8, 8, 8),
+    "full_resolution": (64, 64, 64),
     "lraspp": (32, 16, 8, 4, 4),
+    "sliding_window": (78, 72),
     "squeezenet": (31, 15, 7, 3, 3),
     "ssd": (32, 16, 8, 4, 4),
     "unet": (248, 120, 56, 24, 8),
@@ -56,7 +66,8 @@ def test_variables_are_plain_dicts(network):
                 check(child)
 
     check(network.variables)
-    normed = SMALL[network.architecture.name].get("norm", "none") == "batch" or network.architecture.name == "resnet"
+    name = network.architecture.name
+    normed = SMALL[name].get("norm", "none") == "batch" or name in ("deconvnet", "resnet")
     assert set(network.variables) == {"params"} | ({"batch_stats"} if normed else set())
 
 
@@ -182,7 +193,9 @@ def test_named_maps_can_be_perturbed_and_explained(network):
     model = network.architecture.model
     maps = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), batch)["perturbations"]
     names = {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(maps)}
-    assert {f"trunk/c{level}" for level in range(1, 6)} <= names
+    levels = [f"c{level}" for level, _ in enumerate(SIDES.get(network.architecture.name, range(5)), 1)]
+    room = () if network.architecture.name == "full_resolution" else ("trunk",)
+    assert {"/".join((*room, level)) for level in levels} <= names
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), maps)
 
     @jax.jit
@@ -190,14 +203,15 @@ def test_named_maps_can_be_perturbed_and_explained(network):
     def explain(perturbations, variables):
         outputs = model.apply({**variables, "perturbations": perturbations}, batch, train=False)
         name = "rpn_logits" if "rpn_logits" in outputs else "logits"
-        return (outputs[name] ** 2).sum(), outputs["c4"]
+        return (outputs[name] ** 2).sum(), outputs[levels[-2]]
 
     # FCN's scores begin at zero, where nothing has a gradient.
     variables = {**network.variables, "params": jax.tree.map(lambda leaf: leaf + 0.01, network.variables["params"])}
-    (value, c4), gradient = explain(zeros, variables)
-    for name in ("c3", "c4", "c5"):
-        assert np.abs(gradient["trunk"][name]).max() > 0, name
-    moved = {**zeros, "trunk": {**zeros["trunk"], "c4": zeros["trunk"]["c4"] + 1.0}}
-    (other, moved_c4), _ = explain(moved, variables)
-    np.testing.assert_allclose(moved_c4, c4 + 1, rtol=1e-5)
+    (value, kept), gradient = explain(zeros, variables)
+    for name in levels[-3:]:
+        assert np.abs((gradient["trunk"] if room else gradient)[name]).max() > 0, name
+    inner = zeros["trunk"] if room else zeros
+    inner = {**inner, levels[-2]: inner[levels[-2]] + 1.0}
+    (other, moved), _ = explain({**zeros, "trunk": inner} if room else inner, variables)
+    np.testing.assert_allclose(moved, kept + 1, rtol=1e-5)
     assert other != value

@@ -1,12 +1,18 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from small import SMALL, create
 
+from jaxvision import architecture as architectures
 from jaxvision.layers.geometry import Geometry
+from jaxvision.models.backbones.alexnet import AlexNet
+from jaxvision.models.backbones.googlenet import GoogLeNet
 from jaxvision.models.backbones.vgg import VGG
-from jaxvision.models.segmentation.fcn import FCN, Upscore
+from jaxvision.models.segmentation.fcn import FCN, Upscore, _aligned
 from jaxvision.ops.images import normalize
 from jaxvision.ops.resize import bilinear_kernel, conv_transpose
 
@@ -208,6 +214,102 @@ def test_skips_change_nothing_before_they_are_trained(name):
     assert np.abs(apply({"params": other}, batch)["logits"] - logits).max() > 0.1
 
 
+@pytest.mark.parametrize(("name", "strides"), [("fcn16s", (2, 16)), ("fcn8s", (2, 2, 8))])
+def test_a_finer_net_begins_as_the_coarser_one(name, strides):
+    """16s and 8s that take over 32s's parameters have its scores, upsampled in steps rather than at once: exactly, and so
+    nearly the same classes (the corners that the steps cut are those of the test above)."""
+    options = dict(norm="none", input_pad=100, fc6_pad=0, fc=12)
+    batch = batch_of(80, 96)
+    coarse, fine = create("fcn32s", **options), create(name, **options, deconv="paper")
+    variables = perturbed(coarse.init(jax.random.key(0), batch))
+    fresh = fine.init(jax.random.key(1), batch)
+    taken = {"params": {**fresh["params"], **variables["params"]}}
+    assert set(taken["params"]) - set(variables["params"]) == {
+        f"{layer}_{skip}" for layer in ("score", "upscore") for skip in ("c4", "c3")[: len(strides) - 1]
+    }
+    seen = {}
+
+    def watch(function, arguments, keywords, context):
+        if context.module.name == "upscore" and context.method_name == "__call__":
+            seen["scores"] = arguments[0]
+        return function(*arguments, **keywords)
+
+    with nn.intercept_methods(watch):
+        one = coarse.model.apply(variables, batch)["logits"]
+    wanted, here = upsampled(np.array(seen["scores"]), *strides)
+    crop = here.offset(Geometry())
+    wanted = wanted[:, crop : crop + 80, crop : crop + 96]
+    many = jax.jit(fine.model.apply)(taken, batch)["logits"]
+    np.testing.assert_allclose(many, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    assert np.std(one) > 0.1 and len(np.unique(np.argmax(one, -1))) == 3
+    assert (np.argmax(one, -1) == np.argmax(many, -1)).mean() > 0.9
+
+
+# Other trunks
+
+
+ALEXNET = dict(backbone="alexnet", widths=(4, 4, 6, 6, 8), fc=6)
+GOOGLENET = dict(backbone="googlenet", width=0.02)
+
+
+@pytest.mark.parametrize("options", [ALEXNET, GOOGLENET], ids=["alexnet", "googlenet"])
+def test_other_trunks_have_every_stride(options):
+    batch = batch_of(61, 75)
+    for name in NAMES:
+        architecture = architectures.create(name, num_classes=4, **options)
+        variables = jax.eval_shape(architecture.init, jax.random.key(0), batch)
+        assert ("fc6" in variables["params"]) == ("fc" in options)
+        assert jax.eval_shape(architecture.model.apply, variables, batch)["logits"].shape == (1, 61, 75, 4)
+
+
+def test_alexnets_crop_is_that_of_caffe():
+    """fcn.berkeleyvision.org's FCN-AlexNet: fc6 of 6 x 6, an upsampling of kernel 63, a crop of 18."""
+    scores = AlexNet(pad=100, ceil_mode=True).geometry()["pool5"].conv(6, 1, 0)
+    assert scores == Geometry(32, 13)
+    assert _aligned(32, scores, Geometry()) == 63
+    assert Upscore(32, False, 63).geometry(scores).offset(Geometry()) == 18
+
+
+@pytest.mark.parametrize(
+    ("trunk", "names"), [(AlexNet((2,) * 5, pad=40), ("c2", "c5")), (GoogLeNet(0.01, "none", pad=40), ("c4",))]
+)
+def test_maps_lie_where_their_geometry_says(trunk, names):
+    """The middle of the pixels that a cell sees is where its geometry puts it."""
+    side = 400
+    x = np.ones((1, side, 1, 3), np.float32)
+    params = jax.jit(trunk.init)(jax.random.key(0), x)["params"]
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.full(leaf.shape, 0.0 if path[-1].key == "bias" else 1 / np.prod(leaf.shape[:-1])), params
+    )
+
+    @functools.partial(jax.jit, static_argnums=(1, 2))
+    @jax.grad
+    def gradient(x, name, cell):
+        return trunk.apply({"params": params}, x)[name][0, cell].sum()
+
+    for name in names:
+        cells = jax.eval_shape(trunk.apply, {"params": params}, x)[name].shape[1]
+        cell = cells // 2
+        seen = gradient(x, name, cell)
+        rows = np.flatnonzero(np.array(seen).any((0, 2, 3)))
+        assert rows[0] > 0 and rows[-1] < side - 1
+        here = trunk.geometry()[name]
+        assert (rows[0] + rows[-1]) / 2 == here.stride * cell + here.start
+
+
+def test_at_once_scales_what_is_scored():
+    batch = batch_of(64, 64)
+    plain, at_once = create("fcn8s", norm="none"), create("fcn8s", norm="none", at_once=True)
+    variables = perturbed(plain.init(jax.random.key(0), batch))
+    params = dict(variables["params"])
+    for skip, scale in (("c4", 0.01), ("c3", 0.0001)):
+        score = params[f"score_{skip}"]
+        params[f"score_{skip}"] = {**score, "kernel": score["kernel"] * np.float32(scale)}
+    wanted = jax.jit(plain.model.apply)({"params": params}, batch)["logits"]
+    found = jax.jit(at_once.model.apply)(variables, batch)["logits"]
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
 # Training
 
 
@@ -243,6 +345,11 @@ def test_ignored_pixels_and_pixels_beyond_the_image_count_nowhere():
 def test_options_that_cannot_be_meant():
     with pytest.raises(ValueError, match='deconv \'bicubic\' is not one of "paper", "fixed", "learned"'):
         create("fcn8s", deconv="bicubic")
-    with pytest.raises(ValueError, match=r"no option 'width'; did you mean \"widths\""):
-        create("fcn8s", width=(1,))
+    with pytest.raises(ValueError, match=r"no option 'width_'; did you mean \"width\""):
+        create("fcn8s", width_=(1,))
+    with pytest.raises(ValueError, match="no trunk 'resnet50'; known: vgg11, vgg13, vgg16, vgg19, alexnet, googlenet"):
+        architectures.create("fcn8s", num_classes=2, backbone="resnet50")
+    for options, foreign in ((dict(width=0.5), "width"), (dict(backbone="alexnet", depths=(1,)), "depths")):
+        with pytest.raises(ValueError, match=f"has no option {foreign}"):
+            architectures.create("fcn32s", num_classes=2, **options)
     assert isinstance(create("fcn8s").model, FCN) and "deconv" in SMALL["fcn8s"]

@@ -5,7 +5,7 @@ from test_parameter_counts import size
 
 from jaxvision import architecture as architectures
 from jaxvision.interop.convert import abstract
-from jaxvision.models.segmentation import fcn, segmenter
+from jaxvision.models.segmentation.objective import segmentation_losses, segmentation_predict
 
 
 def test_sizes_are_the_formulas():
@@ -30,5 +30,5 @@ def test_dropout_is_for_training_alone():
 
 
 def test_segmenters_share_their_losses():
-    assert fcn.segmentation_losses is segmenter.segmentation_losses
-    assert fcn.segmentation_predict is segmenter.segmentation_predict
+    for name in ("fcn8s", "fcn_resnet", "unet"):
+        assert create(name).losses is segmentation_losses and create(name).predict is segmentation_predict

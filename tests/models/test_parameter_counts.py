@@ -69,6 +69,13 @@ def test_fcns_are_the_papers(name, skips):
     assert size(fixed) == size(params) - upsampling
 
 
+@pytest.mark.parametrize(("backbone", "millions"), [("alexnet", 57), ("vgg16", 134), ("googlenet", 6)])
+def test_trunks_of_fcn_have_the_papers_size(backbone, millions):
+    """Table 1 of the paper, FCN-32s; their GoogLeNet has 5x5 convolutions and no BatchNorm."""
+    params = shapes("fcn32s", num_classes=21, backbone=backbone, canvas=(128, 128))["params"]
+    assert round(size(params) / 1e6) == millions
+
+
 def test_unet_is_the_papers():
     """Figure 1: 23 convolutions, 64 to 1024 channels and back; here on colours. With one grey channel and two classes that
     is the 31,030,658 which ports of the authors' network have."""
@@ -81,3 +88,21 @@ def test_unet_is_the_papers():
     down = sum(pair(i, o) for i, o in zip((3, *widths), widths))
     up = sum(4 * 2 * o * o + o + pair(2 * o, o) for o in widths[:-1])
     assert size(params) == down + up + 65 * 2 == 31_030_658 + 2 * 9 * 64
+
+
+def test_deeplabv3plus_is_the_authors():
+    """On Xception-65 with VOC's classes 41,258,213 values, running statistics among them, as ports of the authors' weights
+    to Keras count them."""
+    variables = shapes("deeplabv3plus", num_classes=21, canvas=(65, 65))
+    assert size(variables) == 41_258_213
+    assert size(variables["batch_stats"]) == normalisation(variables["params"])
+
+
+def test_deconvnet_is_the_papers():
+    """About 252 M: VGG16 twice, fc6 and its mirror image of 49 x 512 x 4096 each, fc7, and VOC's scores."""
+    params = shapes("deconvnet", num_classes=21, canvas=(224, 224))["params"]
+    down = sum(9 * i * o for i, o in VGG16)
+    up = sum(9 * i * o for i, o in VGG16[1:]) + 9 * 64 * 64  # the last stays at 64 channels, not 3
+    fully = 2 * 49 * 512 * 4096 + 4096 * 4096
+    assert size(params) - normalisation(params) == down + up + fully + 65 * 21
+    assert size(params) == 251_788_949

@@ -13,30 +13,48 @@ from flax import linen as nn
 
 from jaxvision.architecture import Architecture
 from jaxvision.layers.conv import Conv, he_normal
+from jaxvision.layers.geometry import Geometry
 from jaxvision.models.backbones.classification import classification_losses, classification_predict, network_input
 from jaxvision.ops.pool import adaptive_avg_pool, max_pool
 
 WIDTHS = (64, 192, 384, 256, 256)
 SMALLEST = 63
+POOLED = (1, 2, 5)  # convolutions with a pool behind them
 
 
 class AlexNet(nn.Module):
-    """Images (B,H,W,3), normalised, to the maps of the five convolutions after ReLU {"c1": stride 4, "c2": 8, others: 16}."""
+    """Images (B,H,W,3), normalised, to the maps of the five convolutions after ReLU {"c1": stride 4, "c2": 8, others: 16} and
+    "pool5", of stride 32.
+
+    pad: of the first convolution (FCN's is 100). ceil_mode: of the pools, as in Caffe.
+    """
 
     widths: Sequence[int] = WIDTHS
     dtype: Any = jnp.float32
+    pad: int = 2
+    ceil_mode: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         maps = {}
-        for i, (width, kernel, stride, pad) in enumerate(
-            zip(self.widths, (11, 5, 3, 3, 3), (4, 1, 1, 1, 1), (2, 2, 1, 1, 1)), 1
-        ):
+        for i, (width, (kernel, stride, pad)) in enumerate(zip(self.widths, self.layers()), 1):
             x = nn.relu(Conv(width, kernel, stride, pad, dtype=self.dtype, name=f"conv{i}")(x))
             x = maps[f"c{i}"] = self.perturb(f"c{i}", x)
-            if i < 3:
-                x = max_pool(x, 3, 2)
-        return maps
+            if i in POOLED:
+                x = max_pool(x, 3, 2, ceil_mode=self.ceil_mode)
+        return {**maps, "pool5": x}
+
+    def layers(self) -> list[tuple[int, int, int]]:
+        """Kernel, stride and padding of the convolutions."""
+        return [(11, 4, self.pad), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1)]
+
+    def geometry(self) -> dict[str, Geometry]:
+        """Where the cells of each map lie in the image."""
+        here, maps = Geometry(), {}
+        for i, layer in enumerate(self.layers(), 1):
+            here = maps[f"c{i}"] = here.conv(*layer)
+            here = here.conv(3, 2, 0) if i in POOLED else here
+        return {**maps, "pool5": here}
 
 
 class AlexNetClassifier(nn.Module):
@@ -51,7 +69,7 @@ class AlexNetClassifier(nn.Module):
     @nn.compact
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
         maps = self.trunk(network_input(batch, SMALLEST), train)
-        x = adaptive_avg_pool(max_pool(maps["c5"], 3, 2), 6)
+        x = adaptive_avg_pool(maps["pool5"], 6)
         x = x.reshape(len(x), -1)
         for name in ("fc6", "fc7"):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)

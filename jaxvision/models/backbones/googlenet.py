@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxvision.architecture import Architecture
 from jaxvision.batch import real_rows
 from jaxvision.layers.conv import Conv, he_normal
+from jaxvision.layers.geometry import Geometry
 from jaxvision.layers.norm import Norm
 from jaxvision.losses.cross_entropy import softmax_cross_entropy
 from jaxvision.models.backbones.classification import (
@@ -55,11 +56,12 @@ class ConvNorm(nn.Module):
     norm: str
     axis: str | None
     dtype: Any
+    pad: int | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         bias = self.norm == "none"
-        x = Conv(self.features, self.kernel, self.stride, bias=bias, dtype=self.dtype, name="conv")(x)
+        x = Conv(self.features, self.kernel, self.stride, self.pad, bias=bias, dtype=self.dtype, name="conv")(x)
         return nn.relu(Norm(self.norm, eps=1e-3, axis=self.axis, dtype=self.dtype, name="norm")(x, train))
 
 
@@ -90,13 +92,14 @@ class GoogLeNet(nn.Module):
     """Images (B,H,W,3), normalised, to maps {"c1": stride 2, "c2": 4, "c3": 8, "c4": 16, "c5": 32}.
 
     Also "c4a" and "c4d" of stride 16, after inceptions 4a and 4d, which the auxiliary classifiers read. width: factor of
-    all channels.
+    all channels. pad: of the first convolution.
     """
 
     width: float = 1.0
     norm: str = "batch"
     axis: str | None = None
     dtype: Any = jnp.float32
+    pad: int = 3
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -106,11 +109,11 @@ class GoogLeNet(nn.Module):
             maps[name] = self.perturb(name, x)
             return maps[name]
 
-        def conv(x, name, features, kernel, stride):
+        def conv(x, name, features, kernel, stride, pad=None):
             features = scaled(features, self.width)
-            return ConvNorm(features, kernel, stride, self.norm, self.axis, self.dtype, name=name)(x, train)
+            return ConvNorm(features, kernel, stride, self.norm, self.axis, self.dtype, pad, name=name)(x, train)
 
-        x = keep("c1", conv(x, "conv1", 64, 7, 2))
+        x = keep("c1", conv(x, "conv1", 64, 7, 2, self.pad))
         x = conv(max_pool(x, 3, 2, ceil_mode=True), "conv2", 64, 1, 1)
         x = keep("c2", conv(x, "conv3", 192, 3, 1))
         x = max_pool(x, 3, 2, ceil_mode=True)
@@ -122,6 +125,14 @@ class GoogLeNet(nn.Module):
             if name in POOLS:
                 x = max_pool(x, POOLS[name], 2, ceil_mode=True)
         return maps
+
+    def geometry(self) -> dict[str, Geometry]:
+        """Where the cells of the maps c1..c5 lie in the image."""
+        first = Geometry().conv(7, 2, self.pad)
+        second = first.conv(3, 2, 0)
+        third = second.conv(3, 2, 0)
+        fourth = third.conv(POOLS["3b"], 2, 0)
+        return {"c1": first, "c2": second, "c3": third, "c4": fourth, "c5": fourth.conv(POOLS["4e"], 2, 0)}
 
 
 class Auxiliary(nn.Module):

@@ -13,6 +13,7 @@ from jaxvision.layers.geometry import Geometry
 from jaxvision.layers.norm import Norm
 from jaxvision.models.backbones.classification import classification_losses, classification_predict, network_input
 from jaxvision.ops.pool import adaptive_avg_pool, max_pool
+from jaxvision.ops.unpool import max_pool_with_switches
 
 DEPTHS = {
     "vgg11": (1, 1, 2, 2, 2),
@@ -29,7 +30,8 @@ class VGG(nn.Module):
     pad: of the very first convolution (FCN's is 100). ceil_mode: of the pools, as in Caffe. norm: after each convolution.
     bias: of convolutions that a norm follows; those without one always have it. same: whether the other convolutions keep
     the size, or have no padding. dilated: the last two blocks have no pool behind them, so that c4 and c5 stay at c3's
-    stride, and the last is dilated by 2 (Yu & Koltun, ICLR 2016).
+    stride, and the last is dilated by 2 (Yu & Koltun, ICLR 2016). switches: beside each map "s1".."s5", the places of its
+    maxima (see `jaxvision.ops.unpool`); then a pool leaves out what is over of an odd side.
     """
 
     depths: Sequence[int] = VGG16[0]
@@ -43,6 +45,7 @@ class VGG(nn.Module):
     bias: bool = False
     same: bool = True
     dilated: bool = False
+    switches: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -52,7 +55,10 @@ class VGG(nn.Module):
         for stage, width in enumerate(self.widths, 1):
             depth, pad, dilation, pooled = self.block(stage)
             x = block(depth, width, pad, *common, dilation, name=f"block{stage}")(x, train)
-            x = max_pool(x, 2, 2, ceil_mode=self.ceil_mode) if pooled else x
+            if self.switches:
+                x, maps[f"s{stage}"] = max_pool_with_switches(x, 2)
+            elif pooled:
+                x = max_pool(x, 2, 2, ceil_mode=self.ceil_mode)
             x = maps[f"c{stage}"] = self.perturb(f"c{stage}", x)
         return maps
 

@@ -3,7 +3,7 @@
 Departures from the paper: no multi-grid, no image pyramid, and the rates 12, 24 and 36 of its output stride 8.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,8 @@ from jaxvision.layers.aspp import ASPP
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
 from jaxvision.models.segmentation.fcn_resnet import FCNHead
-from jaxvision.models.segmentation.segmenter import Segmenter, dilated_trunk, segmentation_losses, segmentation_predict
+from jaxvision.models.segmentation.objective import segmenter
+from jaxvision.models.segmentation.segmenter import Segmenter, dilated_trunk
 
 
 class DeepLabHead(nn.Module):
@@ -51,6 +52,7 @@ def deeplabv3(
     features: int = 256,
     rates: Sequence[int] = (12, 24, 36),
     dropout: float = 0.5,
+    loss: Mapping[str, Any] | None = None,
     norm: str = "batch",
     axis: str | None = None,
     remat: bool = False,
@@ -65,10 +67,8 @@ def deeplabv3(
     """
     options = {"depths": depths, "widths": widths, "stem": stem, "stem_width": stem_width, "width": width}
     common = {"norm": norm, "axis": axis, "dtype": dtype}
-    trunk, level, aux_level = dilated_trunk(backbone, output_stride, remat=remat, **options, **common)
+    trunk, (level, aux_level, _) = dilated_trunk(backbone, output_stride, remat=remat, **options, **common)
     head = DeepLabHead(num_classes, features, tuple(rates), dropout, **common)
     aux_head = FCNHead(num_classes, **common) if aux else None
     model = Segmenter(trunk, head, aux_head, level, aux_level)
-    return Architecture(
-        "deeplabv3", model, segmentation_losses, segmentation_predict, "segmentation", {"aux": 0.5} if aux else {}
-    )
+    return segmenter("deeplabv3", model, loss, {"aux": 0.5} if aux else {})

@@ -20,7 +20,7 @@ from jaxvision.layers.norm import Norm
 from jaxvision.models.backbones.classification import network_input
 from jaxvision.models.backbones.vgg import VGG, VGG16
 from jaxvision.models.segmentation.fcn import Upscore
-from jaxvision.models.segmentation.segmenter import segmentation_losses, segmentation_predict
+from jaxvision.models.segmentation.objective import segmenter
 from jaxvision.ops.images import mirror
 
 DILATIONS = (1, 1, 2, 4, 8, 16, 1)
@@ -117,6 +117,7 @@ def dilated(
     fc: int = 4096,
     fc6_kernel: int = 7,
     dropout: float = 0.5,
+    loss: Mapping[str, Any] | None = None,
     norm: str = "none",
     axis: str | None = None,
     remat: bool = False,
@@ -140,4 +141,4 @@ def dilated(
     common = dict(norm=norm, axis=axis, remat=remat, dtype=dtype)
     trunk = VGG(tuple(depths), tuple(widths), int(same), **common, same=same, dilated=True)
     model = Dilated(trunk, num_classes, context, context_init, fc, fc6_kernel, dropout)
-    return Architecture("dilated", model, segmentation_losses, segmentation_predict, "segmentation")
+    return segmenter("dilated", model, loss)

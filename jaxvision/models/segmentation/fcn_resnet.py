@@ -1,7 +1,7 @@
 """FCN on a dilated ResNet (Long et al., CVPR 2015; Yu & Koltun, "Multi-Scale Context Aggregation", ICLR 2016), as
 torchvision builds it: one 3x3 convolution and a score layer, without skips."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,8 @@ from flax import linen as nn
 from jaxvision.architecture import Architecture
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
-from jaxvision.models.segmentation.segmenter import Segmenter, dilated_trunk, segmentation_losses, segmentation_predict
+from jaxvision.models.segmentation.objective import segmenter
+from jaxvision.models.segmentation.segmenter import Segmenter, dilated_trunk
 
 
 class FCNHead(nn.Module):
@@ -41,6 +42,7 @@ def fcn_resnet(
     stem: str | None = None,
     stem_width: int | None = None,
     dropout: float = 0.1,
+    loss: Mapping[str, Any] | None = None,
     norm: str = "batch",
     axis: str | None = None,
     remat: bool = False,
@@ -54,10 +56,8 @@ def fcn_resnet(
     """
     options = {"depths": depths, "widths": widths, "stem": stem, "stem_width": stem_width}
     common = {"norm": norm, "axis": axis, "dtype": dtype}
-    trunk, level, aux_level = dilated_trunk(backbone, output_stride, remat=remat, **options, **common)
+    trunk, (level, aux_level, _) = dilated_trunk(backbone, output_stride, remat=remat, **options, **common)
     head = FCNHead(num_classes, dropout, **common)
     aux_head = FCNHead(num_classes, **common) if aux else None
     model = Segmenter(trunk, head, aux_head, level, aux_level)
-    return Architecture(
-        "fcn_resnet", model, segmentation_losses, segmentation_predict, "segmentation", {"aux": 0.5} if aux else {}
-    )
+    return segmenter("fcn_resnet", model, loss, {"aux": 0.5} if aux else {})

@@ -16,11 +16,10 @@ from jaxvision.layers.aspp import covered_mean
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
 from jaxvision.models.backbones.classification import network_input
+from jaxvision.models.segmentation.objective import segmenter
 from jaxvision.models.segmentation.segmenter import (
     covered_cells,
     dilated_trunk,
-    segmentation_losses,
-    segmentation_predict,
 )
 from jaxvision.ops.resize import resize
 
@@ -60,6 +59,7 @@ def lraspp(
     width: float = 1.0,
     stem_stride: int = 2,
     features: int = 128,
+    loss: Mapping[str, Any] | None = None,
     norm: str = "batch",
     momentum: float = 0.99,
     axis: str | None = None,
@@ -75,6 +75,6 @@ def lraspp(
         raise ValueError(f"Lite R-ASPP is built on a MobileNetV3, not on {backbone!r}.")
     common = {"norm": norm, "axis": axis, "dtype": dtype}
     options = {"width": width, "stem_stride": stem_stride, "momentum": momentum, "remat": remat}
-    trunk, _, _ = dilated_trunk(backbone, output_stride, **options, **common)
+    trunk, _ = dilated_trunk(backbone, output_stride, **options, **common)
     model = LRASPP(trunk, num_classes, features, **common)
-    return Architecture("lraspp", model, segmentation_losses, segmentation_predict, "segmentation")
+    return segmenter("lraspp", model, loss)

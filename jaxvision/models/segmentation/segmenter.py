@@ -1,19 +1,15 @@
-"""What segmenters share: scores of a trunk's map brought to the image's size, losses and predictions."""
+"""What segmenters share: scores of a trunk's map brought to the image's size."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxvision.batch import real_rows
-from jaxvision.losses.cross_entropy import softmax_cross_entropy
-from jaxvision.models.backbones import mobilenet_v3, resnet
+from jaxvision.models.backbones import mobilenet_v3, resnet, xception
 from jaxvision.models.backbones.classification import network_input
 from jaxvision.ops.resize import resize
-
-# Whether c3, c4, c5 are dilated.
-DILATED = {8: (False, True, True), 16: (False, False, True), 32: (False, False, False)}
 
 
 class Segmenter(nn.Module):
@@ -48,36 +44,50 @@ def covered_cells(image_size: jax.Array, canvas: tuple[int, int], cells: tuple[i
     return rows[:, :, None] & columns[:, None, :]
 
 
-def dilated_trunk(backbone: str, output_stride: int | None, **options) -> tuple[nn.Module, str, str]:
-    """(trunk, the name of its last map, and of the one that an auxiliary head reads), as torchvision's segmenters have them.
+class Kind(NamedTuple):
+    """A family of trunks: its module and maker, the output strides it can have, the default first, and how to ask for one;
+    the names of its last map, of the one that an auxiliary head reads, and of the one for a decoder, at stride 4."""
 
-    output_stride: of the last map; None is 8 for a ResNet and 16 for a MobileNetV3. options: fields of the trunk, None
-    where they stay as the name has them. Raises ValueError for an unknown trunk or stride, or an option of the other kind.
+    module: type
+    trunk: Callable
+    strides: Sequence[int]
+    dilation: Callable[[int], dict]
+    levels: tuple[str, str, str] = ("c5", "c4", "c2")
+
+
+DILATED = {8: (False, True, True), 16: (False, False, True), 32: (False, False, False)}  # whether c3, c4, c5 are
+KINDS = {
+    "resne": Kind(resnet.ResNet, resnet.trunk, (8, 16, 32), lambda stride: {"dilated": DILATED[stride]}),
+    "mobilenet": Kind(
+        mobilenet_v3.MobileNetV3,
+        mobilenet_v3.trunk,
+        (16, 32),
+        lambda stride: {"dilated": stride == 16},
+        ("final", "c3", "c2"),
+    ),
+    "xception": Kind(
+        xception.Xception,
+        xception.trunk,
+        (16, 8, 32),
+        lambda stride: {"output_stride": stride},
+        ("c5", "c4", "low"),
+    ),
+}
+
+
+def dilated_trunk(backbone: str, output_stride: int | None, **options) -> tuple[nn.Module, tuple[str, str, str]]:
+    """(trunk, the names of its last map, of the one that an auxiliary head reads, and of the one for a decoder).
+
+    output_stride: of the last map; None is 8 for a ResNet and 16 for a MobileNetV3 or Xception. options: fields of the trunk,
+    None where they stay as the name has them. Raises ValueError for an unknown trunk or stride, or an option of another kind.
     """
-    mobile = backbone.startswith("mobilenet")
-    kind, strides = (mobilenet_v3, (16, 32)) if mobile else (resnet, (8, 16, 32))
-    stride = output_stride or strides[0]
-    if stride not in strides:
-        raise ValueError(f"output_stride of {backbone} is one of {', '.join(map(str, strides))}, not {stride}.")
+    kind = next((kind for prefix, kind in KINDS.items() if backbone.startswith(prefix)), KINDS["resne"])
+    stride = output_stride or kind.strides[0]
+    if stride not in kind.strides:
+        known = ", ".join(map(str, sorted(kind.strides)))
+        raise ValueError(f"output_stride of {backbone} is one of {known}, not {stride}.")
     options = {name: value for name, value in options.items() if value is not None}
-    module = mobilenet_v3.MobileNetV3 if mobile else resnet.ResNet
-    foreign = sorted(options.keys() - module.__dataclass_fields__.keys())
+    foreign = sorted(options.keys() - kind.module.__dataclass_fields__.keys())
     if foreign:
         raise ValueError(f"A trunk {backbone!r} has no option {', '.join(foreign)}.")
-    options["dilated"] = stride == 16 if mobile else DILATED[stride]
-    return kind.trunk(backbone, **options), *(("final", "c3") if mobile else ("c5", "c4"))
-
-
-def segmentation_losses(outputs, batch):
-    """{"pixel": softmax cross-entropy of every pixel that is not 255}, and "aux", of `aux_logits`, where there are any."""
-    semantic, real = batch["semantic"], real_rows(batch)
-    return {
-        term: softmax_cross_entropy(outputs[name], semantic, real, ignore=255)
-        for term, name in (("pixel", "logits"), ("aux", "aux_logits"))
-        if name in outputs
-    }
-
-
-def segmentation_predict(outputs, batch):
-    """{"semantic": (B,H,W) int32, the class of each pixel}."""
-    return {"semantic": jnp.argmax(outputs["logits"], -1).astype(jnp.int32)}
+    return kind.trunk(backbone, **options, **kind.dilation(stride)), kind.levels

@@ -16,7 +16,7 @@ from jaxvision.architecture import Architecture
 from jaxvision.layers.conv import Conv, he_normal
 from jaxvision.models.backbones.classification import network_input
 from jaxvision.models.backbones.vgg import Block
-from jaxvision.models.segmentation.segmenter import segmentation_losses, segmentation_predict
+from jaxvision.models.segmentation.objective import segmenter
 from jaxvision.ops.images import mirror
 from jaxvision.ops.pool import max_pool
 from jaxvision.ops.resize import conv_transpose
@@ -117,6 +117,7 @@ def unet(
     widths: Sequence[int] = (64, 128, 256, 512, 1024),
     padding: str = "valid",
     dropout: float = 0.5,
+    loss: Mapping[str, Any] | None = None,
     norm: str = "none",
     axis: str | None = None,
     remat: bool = False,
@@ -126,4 +127,4 @@ def unet(
     if padding not in ("valid", "same"):
         raise ValueError(f'padding {padding!r} is not "valid" or "same".')
     model = UNet(num_classes, tuple(widths), padding, dropout, norm, axis, remat, dtype)
-    return Architecture("unet", model, segmentation_losses, segmentation_predict, "segmentation")
+    return segmenter("unet", model, loss)

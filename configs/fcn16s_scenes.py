@@ -1,0 +1,14 @@
+"""A narrow FCN-16s on the embedded scenes, from scratch: FCN-8s without its finest skip.
+
+python train.py --config=configs/fcn16s_scenes.py --workdir=runs/fcn16s_scenes
+
+reaches: (not measured yet)
+"""
+
+from configs import fcn8s_scenes
+
+
+def get_config():
+    config = fcn8s_scenes.get_config()
+    config.architecture.name = "fcn16s"
+    return config
