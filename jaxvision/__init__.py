@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jaxvision.interop.torchvision import to_torchvision as to_torchvision
     from jaxvision.predictor import Predictor as Predictor
     from jaxvision.runs import load_run as load_run
+    from jaxvision.tiles import Tiles as Tiles
     from jaxvision.tta import TTA as TTA
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ _FACE = {
     "load_run": "jaxvision.runs",
     "load_torchvision": "jaxvision.interop.torchvision",
     "Predictor": "jaxvision.predictor",
+    "Tiles": "jaxvision.tiles",
     "to_torchvision": "jaxvision.interop.torchvision",
     "TTA": "jaxvision.tta",
 }

@@ -1,7 +1,7 @@
 """Images of any size in, results in their own pixels out."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import cv2
 import jax
@@ -13,9 +13,11 @@ from jaxvision.data import validation
 from jaxvision.data.geometry import fit, mirror, pad
 from jaxvision.data.images import read_image
 from jaxvision.tasks import Result
+from jaxvision.tiles import Tiles
 from jaxvision.tta import TTA
 
 DEFAULTS = {"resize": {}, "class_names": (), "mask_paste": "aligned", "precision": None}
+CHANNELS = 64  # resized at once: OpenCV takes no more than 128
 
 
 class Predictor:
@@ -27,6 +29,9 @@ class Predictor:
       fitted to the one on which it is largest, its shape kept. What a canvas costs is in docs/compatibility.md.
     threshold: detections of a lower score are dropped. batch_size: images that go through the network at once.
     tta: views of each image and how their results are joined, see `TTA`; None is one view.
+    tiles: of segmenters: the resized image is seen in overlapping windows, see `Tiles`; None is the whole image at once.
+      With tiles or views, probabilities are averaged at the image's own size, resized bilinearly, in float32 on the host:
+      4 bytes a pixel and class, and as much again for the view that is being seen.
 
     These are the architecture's own (`architecture.predictor`) unless given:
     resize: a rule of `jaxvision.preprocess`, as {"min_size": 800, "max_size": 1333}; {} leaves images as they are.
@@ -47,6 +52,7 @@ class Predictor:
         threshold: float = 0.0,
         batch_size: int = 1,
         tta: TTA | None = None,
+        tiles: Tiles | None = None,
         **options,
     ):
         """Raises ValueError for options that cannot be meant."""
@@ -60,10 +66,18 @@ class Predictor:
         self.architecture, self.threshold, self.batch_size = architecture, threshold, batch_size
         self.canvases = None if isinstance(canvas, str) else [tuple(map(int, c)) for c in np.reshape(canvas, (-1, 2))]
         self.resize, self.class_names = preprocess.check(options["resize"]), tuple(options["class_names"])
-        self.mask_paste, self.tta = options["mask_paste"], tta
-        if self.canvases and {"stretch", "crop"} & set(self.resize):
-            raise ValueError(f"A network of the rule {self.resize} sees images of one size; leave canvas out.")
+        self.mask_paste, self.tta, self.tiles = options["mask_paste"], tta, tiles
         self.task = tasks.get(architecture.task)
+        for name, given in (("canvas", self.canvases), ("tiles", tiles)):
+            if given and {"stretch", "crop"} & set(self.resize):
+                raise ValueError(f"A network of the rule {self.resize} sees images of one size; leave {name} out.")
+        if tiles and self.task.name != "segmentation":
+            raise ValueError(
+                f"Tiles are averaged pixel by pixel, which is for segmenters; for {self.task.name} leave them out."
+            )
+        if tiles and self.canvases:
+            raise ValueError("A tile is the canvas: leave canvas out, or tiles.")
+        self._averages = bool(tta or tiles) and self.task.name == "segmentation"
         self.variables = jax.device_put(variables)
         self._rules = {1.0: self.resize} | {
             scale: preprocess.scaled(self.resize, scale) for scale in (tta.scales if tta else ()) if scale != 1
@@ -73,7 +87,7 @@ class Predictor:
             with jax.default_matmul_precision(options["precision"]):
                 outputs = architecture.model.apply(variables, batch, train=False)
                 predictions = architecture.predict(outputs, batch)
-            if tta and "semantic" in predictions:
+            if self._averages:
                 predictions = {"pixel_probabilities": jax.nn.softmax(outputs["logits"])}
             return predictions
 
@@ -84,7 +98,13 @@ class Predictor:
         if isinstance(images, np.ndarray | str | os.PathLike) or not len(images):
             raise ValueError("Give a list of at least one image, arrays or paths.")
         images = [self._image(i, image) for i, image in enumerate(images)]
-        if self.tta is None:
+        if self._averages:
+            together = (
+                1 if self.tiles else self.batch_size
+            )  # an image's tiles fill batches; maps of all would fill memory
+            parts = (images[i : i + together] for i in range(0, len(images), together))
+            results = [result for part in parts for result in self._averaged(part)]
+        elif self.tta is None:
             results = self._predict([self._row(image) for image in images])
         else:
             views = self.tta.views()
@@ -104,6 +124,10 @@ class Predictor:
 
     def _row(self, image: np.ndarray, scale: float = 1.0, mirrored: bool = False) -> dict[str, np.ndarray]:
         """One image on its canvas."""
+        return _laid(*self._resized(image, scale, mirrored), image.shape[:2])
+
+    def _resized(self, image: np.ndarray, scale: float, mirrored: bool) -> tuple[np.ndarray, tuple[int, int]]:
+        """(the image as the network sees it, the canvas that it goes on)."""
         rule, original = self._rules[scale], image.shape[:2]
         size = preprocess.new_size(original, rule)
         if not rule:
@@ -120,13 +144,40 @@ class Predictor:
             if canvas is None:
                 canvas = max(canvases, key=lambda c: np.prod(fit(original, c)))
                 size = fit(original, canvas)
-        image = preprocess.resized(mirror({"image": image})["image"] if mirrored else image, size, rule)
-        image_size = np.array(image.shape[:2], np.int32)
-        image = pad({"image": image}, 0, 0, *canvas, colour=(0, 0, 0))["image"]
-        return {"image": image, "image_size": image_size, "original_size": np.array(original, np.int32)}
+        return preprocess.resized(mirror({"image": image})["image"] if mirrored else image, size, rule), canvas
+
+    def _averaged(self, images: Sequence[np.ndarray]) -> list[Result]:
+        """A segmenter's results from the mean of what it says in every window of every view."""
+        tta = self.tta or TTA(flip=False)
+        totals = {}
+        for scale in tta.scales:
+            rows, places, means = [], [], {}
+            for i, image in enumerate(images):
+                for mirrored in (False, True) if tta.flip else (False,):
+                    seen, canvas = self._resized(image, scale, mirrored)
+                    tiles = self.tiles or Tiles(canvas)
+                    canvas = tiles.size
+                    for y, x, weight in tiles.windows(seen.shape[:2]):
+                        rows.append(_laid(seen[y, x], canvas, image.shape[:2]))
+                        places.append((i, mirrored, seen.shape[:2], y, x, weight))
+            for n, result in self._outcomes(rows):
+                i, mirrored, size, y, x, weight = places[n]
+                probabilities = result["pixel_probabilities"]
+                if i not in means:
+                    means[i] = np.zeros((*size, probabilities.shape[-1]), np.float32)
+                view = means[i][:, ::-1] if mirrored else means[i]
+                view[y, x] += probabilities * weight
+            for i, image in enumerate(images):
+                mean = resize_maps(means.pop(i), image.shape[:2])
+                totals[i] = np.add(totals[i], mean, out=totals[i]) if i in totals else mean
+        return [{"semantic": totals.pop(i).argmax(-1).astype(np.int32)} for i in range(len(images))]
 
     def _predict(self, rows: Sequence[dict]) -> list[Result]:
-        results: list[Result | None] = [None] * len(rows)
+        results = dict(self._outcomes(rows))
+        return [results[i] for i in range(len(rows))]
+
+    def _outcomes(self, rows: Sequence[dict]) -> Iterator[tuple[int, Result]]:
+        """(index, result) of every row, as the network gives them."""
         kinds = {}  # images of one canvas and dtype go together
         for i, row in enumerate(rows):
             kinds.setdefault((row["image"].shape, row["image"].dtype), []).append(i)
@@ -137,14 +188,12 @@ class Predictor:
                 batch = {name: np.stack([rows[i][name] for i in filled]) for name in ("image", "image_size")}
                 predictions = jax.device_get(self._forward(self.variables, batch))
                 for r, i in enumerate(chosen):
-                    results[i] = self._result({name: value[r] for name, value in predictions.items()}, rows[i])
-        return results
+                    yield i, self._result({name: value[r] for name, value in predictions.items()}, rows[i])
 
     def _result(self, prediction: dict, row: dict) -> Result:
         size, original = row["image_size"], row["original_size"]
         if "pixel_probabilities" in prediction:
-            inside = prediction["pixel_probabilities"][: size[0], : size[1]]
-            return {"pixel_probabilities": cv2.resize(inside, original[::-1].tolist())}
+            return {"pixel_probabilities": prediction["pixel_probabilities"][: size[0], : size[1]]}
         if "valid" in prediction:
             prediction["valid"] = prediction["valid"] & (prediction["scores"] >= self.threshold)
         options = {"paste": self.mask_paste} if "masks" in prediction else {}
@@ -154,3 +203,20 @@ class Predictor:
         if "classes" in result and self.class_names:
             result["names"] = np.array(self.class_names)[result["classes"]]
         return result
+
+
+def _laid(image: np.ndarray, canvas: tuple[int, int], original: tuple[int, int]) -> dict[str, np.ndarray]:
+    """A row of a batch: the image at the top left of the canvas. original: size of the picture that it is, or is cut from."""
+    return {
+        "image": pad({"image": image}, 0, 0, *canvas, colour=(0, 0, 0))["image"],
+        "image_size": np.array(image.shape[:2], np.int32),
+        "original_size": np.array(original, np.int32),
+    }
+
+
+def resize_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Maps (H,W,C) at another (height, width), bilinearly, by pixel centres."""
+    if maps.shape[:2] == tuple(size):
+        return maps
+    groups = np.split(maps, range(CHANNELS, maps.shape[2], CHANNELS), axis=2)
+    return np.dstack([cv2.resize(np.ascontiguousarray(group), tuple(size)[::-1]) for group in groups])

@@ -21,7 +21,8 @@ class TTA:
       pixel is in the mask where those that hold it have more than half of the scores; joints take the mean by score.
     detections: most boxes of an image.
 
-    Probabilities, of classifiers and for each pixel of segmenters, are averaged. Raises ValueError for another fusion.
+    Probabilities, of classifiers and for each pixel of segmenters, are averaged; those of pixels by `Predictor`, which
+    adds them up as they come. Raises ValueError for another fusion.
     """
 
     flip: bool = True
@@ -51,8 +52,6 @@ class TTA:
             for left, right in self.flip_pairs:
                 order[[left, right]] = right, left
             result["keypoint_scores"] = result["keypoint_scores"][:, order]
-        if "pixel_probabilities" in result:
-            result["pixel_probabilities"] = result["pixel_probabilities"][:, ::-1]
         del result["image"]
         return result
 
@@ -60,9 +59,6 @@ class TTA:
         """One result from those of an image's views."""
         if "boxes" in results[0]:
             return self._fuse_boxes(results)
-        if "pixel_probabilities" in results[0]:
-            mean = np.mean([result["pixel_probabilities"] for result in results], 0)
-            return {"semantic": mean.argmax(-1).astype(np.int32)}
         return {"probabilities": np.mean([result["probabilities"] for result in results], 0)}
 
     def _fuse_boxes(self, results: Sequence[Result]) -> Result:
