@@ -20,7 +20,11 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--workdir", required=True, help="the directory of the run")
     command.add_argument("--split", default="validation", choices=("train", "validation", "test"))
     command.add_argument("--source", help="another source than the run's, e.g. coco:ANNOTATIONS.json:IMAGES")
-    command.add_argument("--out", help="folder for predictions.json (detectors); default: nothing is written")
+    command.add_argument(
+        "--out",
+        help="folder for evaluation.json, predictions.json (detectors) and confusion.png (segmenters); default: none",
+    )
+    _add_views(command)
     command.set_defaults(run=_evaluate)
 
     command = commands.add_parser("predict", help="draw and list what a run's best checkpoint sees in image files")
@@ -28,6 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("images", nargs="+", help="JPEG or PNG files")
     command.add_argument("--out", required=True, help="folder for the pictures and predictions.json")
     command.add_argument("--threshold", type=float, default=0.5, help="least score of a detection (default 0.5)")
+    _add_views(command)
     command.set_defaults(run=_predict)
 
     command = commands.add_parser("models", help="list the architectures, and torchvision's models with their weights")
@@ -42,10 +47,54 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{type(error).__name__}: {error}")
 
 
+def _add_views(command) -> None:
+    group = command.add_argument_group("views of an image, whose results are joined; evaluate then gives no losses")
+    group.add_argument("--flip", action="store_true", help="also mirrored")
+    group.add_argument("--scales", type=_scales, default=(1.0,), metavar="SCALE,...", help="at these times its size")
+    group.add_argument("--tiles", type=_sides, metavar="HEIGHT,WIDTH", help="in overlapping windows (segmenters)")
+    group.add_argument("--overlap", type=float, help="share of a window's side that the next one sees (default 0.5)")
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    return tuple(map(float, text.split(",")))
+
+
+def _sides(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
+def _views(options, flip_pairs=()) -> dict:
+    """What `Predictor` is to be given; nothing where each image is seen once and whole. flip_pairs: as `TTA` has them."""
+    from jaxvision.tiles import Tiles
+    from jaxvision.tta import TTA
+
+    views = {}
+    if options.flip or options.scales != (1.0,):
+        views["tta"] = TTA(flip=options.flip, scales=options.scales, flip_pairs=flip_pairs)
+    if options.tiles:
+        views["tiles"] = Tiles(options.tiles, **({} if options.overlap is None else {"overlap": options.overlap}))
+    elif options.overlap is not None:
+        raise ValueError("--overlap is that of --tiles: give both.")
+    return views
+
+
+def _predictor(config, architecture, variables, **options):
+    """Sees images as the run's config has them; segmenters at their own size."""
+    from jaxvision.predictor import Predictor
+
+    canvases = configs.canvases(config)
+    if config.data.stretch:
+        options |= {"resize": {"stretch": canvases[0]}}
+    elif architecture.task != "segmentation":
+        options |= {"canvas": canvases}
+    return Predictor(architecture, variables, **options)
+
+
 def _evaluate(options) -> None:
     import jax
 
     from jaxvision import tasks
+    from jaxvision.data.images import write_image
     from jaxvision.runs import load_run
     from jaxvision.train import sharding
     from jaxvision.train.evaluate import evaluate, make_eval_step
@@ -58,32 +107,46 @@ def _evaluate(options) -> None:
     if options.split == "test" and not config.data.test and not options.source:
         config.data.test = "test"
     batches = make_batches(config, options.split, tasks.get(architecture.task), train=False)
-    mesh = sharding.make_mesh()
-    variables = jax.device_put(variables, sharding.replicated(mesh))
-    scores, evaluator = evaluate(make_eval_step(architecture), variables, architecture, batches, mesh)
+    views = _views(options, batches.source.flip_pairs)
+    if views:
+        predictor = _predictor(config, architecture, variables, batch_size=config.batch_size, **views)
+        scores, evaluator = _evaluate_views(predictor, batches.source)
+    else:
+        mesh = sharding.make_mesh()
+        variables = jax.device_put(variables, sharding.replicated(mesh))
+        scores, evaluator = evaluate(make_eval_step(architecture), variables, architecture, batches, mesh)
     print(table({options.split: scores}))
+    if hasattr(evaluator, "report"):
+        print(f"\n{evaluator.report()}")
     if options.out:
         os.makedirs(options.out, exist_ok=True)
         if hasattr(evaluator, "results"):
             write_json(os.path.join(options.out, "predictions.json"), evaluator.results())
+        if hasattr(evaluator, "pictures"):
+            for name, picture in evaluator.pictures().items():
+                write_image(os.path.join(options.out, f"{name}.png"), picture)
         write_json(os.path.join(options.out, "evaluation.json"), {options.split: scores})
+
+
+def _evaluate_views(predictor, source):
+    """(scores, evaluator) of a source's images as a predictor sees them."""
+    evaluator = predictor.task.evaluator(source)
+    for start in range(0, len(source), predictor.batch_size):
+        examples = [source[i] for i in range(start, min(start + predictor.batch_size, len(source)))]
+        for example, result in zip(examples, predictor([example["image"] for example in examples])):
+            evaluator.update(example["image_id"], result)
+    return evaluator.compute(), evaluator
 
 
 def _predict(options) -> None:
     from jaxvision import tasks
     from jaxvision.data.images import read_image, write_image
-    from jaxvision.predictor import Predictor
     from jaxvision.runs import load_run
     from jaxvision.train.logging import write_json
 
     config, architecture, variables, class_names = load_run(options.workdir)
     task = tasks.get(architecture.task)
-    canvases, rule = configs.canvases(config), {}
-    if config.data.stretch:
-        canvases, rule = "exact", {"resize": {"stretch": canvases[0]}}
-    elif task.name == "segmentation":
-        canvases = "exact"
-    predictor = Predictor(architecture, variables, canvas=canvases, threshold=options.threshold, **rule)
+    predictor = _predictor(config, architecture, variables, threshold=options.threshold, **_views(options))
     os.makedirs(options.out, exist_ok=True)
     records, taken = [], set()
     for index, path in enumerate(options.images):

@@ -88,7 +88,7 @@ class Predictor:
                 outputs = architecture.model.apply(variables, batch, train=False)
                 predictions = architecture.predict(outputs, batch)
             if self._averages:
-                predictions = {"pixel_probabilities": jax.nn.softmax(outputs["logits"])}
+                predictions = {"pixel_probabilities": jax.nn.softmax(outputs["logits"].astype(np.float32))}
             return predictions
 
         self._forward = jax.jit(forward)
@@ -99,9 +99,7 @@ class Predictor:
             raise ValueError("Give a list of at least one image, arrays or paths.")
         images = [self._image(i, image) for i, image in enumerate(images)]
         if self._averages:
-            together = (
-                1 if self.tiles else self.batch_size
-            )  # an image's tiles fill batches; maps of all would fill memory
+            together = 1 if self.tiles else self.batch_size  # one image's tiles fill batches, and its maps the memory
             parts = (images[i : i + together] for i in range(0, len(images), together))
             results = [result for part in parts for result in self._averaged(part)]
         elif self.tta is None:
@@ -156,9 +154,8 @@ class Predictor:
                 for mirrored in (False, True) if tta.flip else (False,):
                     seen, canvas = self._resized(image, scale, mirrored)
                     tiles = self.tiles or Tiles(canvas)
-                    canvas = tiles.size
                     for y, x, weight in tiles.windows(seen.shape[:2]):
-                        rows.append(_laid(seen[y, x], canvas, image.shape[:2]))
+                        rows.append(_laid(seen[y, x], tiles.size, image.shape[:2]))
                         places.append((i, mirrored, seen.shape[:2], y, x, weight))
             for n, result in self._outcomes(rows):
                 i, mirrored, size, y, x, weight = places[n]

@@ -38,10 +38,20 @@ class ConfusionMatrix:
         self.matrix += other.matrix
 
     def table(self) -> dict[str, np.ndarray]:
-        """Per class: `pixels` of the truth, `accuracy` and `iu`, each (C,); nan where the denominator is 0."""
+        """Per class: `pixels` of the truth, `accuracy`, `iu`, `binary_accuracy`, each (C,); nan where the denominator is 0.
+
+        binary_accuracy: (true positives + true negatives) / all pixels, of the class against the rest. Where a class is
+        rare the negatives alone bring it near 1.
+        """
         right, truth, predicted = np.diag(self.matrix), self.matrix.sum(1), self.matrix.sum(0)
+        either, total = truth + predicted - right, self.matrix.sum()
         with np.errstate(invalid="ignore"):
-            return {"pixels": truth, "accuracy": right / truth, "iu": right / (truth + predicted - right)}
+            return {
+                "pixels": truth,
+                "accuracy": right / truth,
+                "iu": right / either,
+                "binary_accuracy": (total - either + right) / total,
+            }
 
     def compute(self) -> dict[str, float]:
         """`pixel_accuracy, mean_accuracy, mean_iu, frequency_weighted_iu`. Raises ValueError if none was counted."""

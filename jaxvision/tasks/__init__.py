@@ -15,6 +15,13 @@ Result = dict[str, Any]  # one image's prediction, numpy, in pixels of the origi
 
 
 class Evaluator(Protocol):
+    """What scores results. It may also have
+
+    results: () to a list of JSON-able records, such as COCO's.
+    report: () to a text of several lines, such as a table of the classes.
+    pictures: () to {name: RGB picture, uint8}.
+    """
+
     def update(self, image_id: int, result: Result) -> None: ...
     def merge(self, other: "Evaluator") -> None: ...
     def compute(self) -> dict[str, float]: ...

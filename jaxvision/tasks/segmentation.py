@@ -4,26 +4,61 @@ import numpy as np
 
 from jaxvision.data.sources import rows_by_id
 from jaxvision.metrics.confusion import ConfusionMatrix
+from jaxvision.metrics.trimap import TrimapIU
 from jaxvision.tasks import Task
+from jaxvision.visualize.confusion import draw_confusion
 from jaxvision.visualize.segmentation import draw_segmentation
 
 
 class SegmentationEvaluator:
-    """FCN's four metrics and `iu/CLASS`, from one confusion matrix over all images given."""
+    """FCN's four metrics from one confusion matrix over all images given, and beside them
+
+    mean_binary_accuracy: the mean over all classes of (true positives + true negatives) / pixels, also those that are nowhere.
+    per_image_iou: the mean over images of the mean IU of the classes that are in that image's truth or prediction.
+    trimap_iu@WIDTH: the mean IU near the borders of the truth, see `TrimapIU`.
+    mean_iu/class/NAME, binary_accuracy/class/NAME: of each class.
+
+    Ignored pixels count nowhere, and an image that holds nothing else is no image.
+    """
 
     def __init__(self, source):
-        self.source, self.rows = source, rows_by_id(source)
-        self.matrix = ConfusionMatrix(len(source.class_names))
+        self.source, self.rows, self.names = source, rows_by_id(source), source.class_names
+        self.matrix, self.trimap, self.images = ConfusionMatrix(len(self.names)), TrimapIU(len(self.names)), []
 
     def update(self, image_id, result):
-        self.matrix.update(result["semantic"], self.source.annotations(self.rows[int(image_id)])["semantic"])
+        truth = self.source.annotations(self.rows[int(image_id)])["semantic"]
+        image = ConfusionMatrix(len(self.names))
+        image.update(result["semantic"], truth)
+        if image.matrix.any():
+            self.images.append(image.compute()["mean_iu"])
+        self.matrix.merge(image)
+        self.trimap.update(result["semantic"], truth)
 
     def merge(self, other):
         self.matrix.merge(other.matrix)
+        self.trimap.merge(other.trimap)
+        self.images += other.images
 
     def compute(self):
-        per_class = zip(self.source.class_names, self.matrix.table()["iu"])
-        return self.matrix.compute() | {f"mean_iu/class/{name}": float(iu) for name, iu in per_class}
+        scores, table = self.matrix.compute(), self.matrix.table()
+        scores |= {
+            "mean_binary_accuracy": float(table["binary_accuracy"].mean()),
+            "per_image_iou": float(np.mean(self.images)),
+        }
+        for metric, column in (("mean_iu", "iu"), ("binary_accuracy", "binary_accuracy")):
+            scores |= {f"{metric}/class/{name}": float(value) for name, value in zip(self.names, table[column])}
+        return scores | self.trimap.compute()
+
+    def report(self):
+        """A line for each class, to be printed."""
+        table, width = self.matrix.table(), max(map(len, (*self.names, "class")))
+        lines = [f"{'class':<{width}}" + "".join(f"{name:>17}" for name in table)]
+        for name, pixels, *values in zip(self.names, *table.values()):
+            lines.append(f"{name:<{width}}{pixels:>17,}" + "".join(f"{value:>17.4f}" for value in values))
+        return "\n".join(lines)
+
+    def pictures(self):
+        return {"confusion": draw_confusion(self.matrix.matrix, self.names)}
 
 
 def _result(prediction, image_size, original_size):

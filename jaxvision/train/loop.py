@@ -176,17 +176,23 @@ class Run:
         best = self.checkpoints.best()
         if best != self.step:
             self.state = self.checkpoints.restore(self.state, best)
-        result = {"validation": self.scores.get(best) or self._scores(self.validation)}
+        result = {"validation": self.scores.get(best) or self._scores(self.validation, f"step_{best:07d}")}
         if self.config.data.test:
-            result["test"] = self._scores(make_batches(self.config, "test", self.task, train=False))
+            result["test"] = self._scores(make_batches(self.config, "test", self.task, train=False), "test")
         self.checkpoints.close()
         self._write_json("evaluation.json", result)
         say(f"Scores of step {best}, in {self.directory}/evaluation.json:")
         say(table(result))
         return result
 
-    def _scores(self, batches, watch=None) -> dict[str, float]:
-        return evaluate(self.eval_step, self.state.variables(), self.architecture, batches, self.mesh, watch)[0]
+    def _scores(self, batches, title: str, watch=None) -> dict[str, float]:
+        """Scores of a source; the pictures that its task has of them go to pictures/TITLE_NAME.png."""
+        variables = self.state.variables()
+        scores, evaluator = evaluate(self.eval_step, variables, self.architecture, batches, self.mesh, watch)
+        if self.chief and hasattr(evaluator, "pictures"):
+            for name, picture in evaluator.pictures().items():
+                write_image(os.path.join(self.directory, "pictures", f"{title}_{name}.png"), picture)
+        return scores
 
     def _evaluate(self) -> None:
         self.progress.pause()
@@ -196,7 +202,7 @@ class Run:
             if len(drawn) < PICTURES:
                 drawn[int(image_id)] = result
 
-        scores = self.scores[self.step] = self._scores(self.validation, watch)
+        scores = self.scores[self.step] = self._scores(self.validation, f"step_{self.step:07d}", watch)
         if self.chief:
             self.writer.write(self.step, {f"validation/{name}": value for name, value in scores.items()})
             self._draw(drawn)

@@ -62,6 +62,18 @@ def test_by_hand():
     assert table["pixels"].tolist() == [3, 2, 0, 0]
     np.testing.assert_allclose(table["iu"], [2 / 3, 1 / 3, 0, np.nan])
     np.testing.assert_allclose(table["accuracy"], [2 / 3, 1 / 2, np.nan, np.nan])
+    np.testing.assert_allclose(table["binary_accuracy"], [4 / 5, 3 / 5, 4 / 5, 1])
+
+
+def test_binary_accuracy_is_that_of_each_class_against_the_rest():
+    rng = np.random.default_rng(0)
+    predicted, truth = rng.integers(0, 4, (2, 9, 11))
+    truth[rng.random(truth.shape) < 0.2] = 255
+    matrix = ConfusionMatrix(5)
+    matrix.update(predicted, truth)
+    for k, value in enumerate(matrix.table()["binary_accuracy"]):
+        alike = [(p == k) == (t == k) for p, t in zip(predicted.flat, truth.flat) if t != 255]
+        assert value == pytest.approx(sum(alike) / len(alike))
 
 
 def test_what_is_wrong_is_named():

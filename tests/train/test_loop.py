@@ -260,7 +260,8 @@ def test_a_run_writes_what_it_says(rectangles, tmp_path, capsys):
     assert "steps: 4 of 4 images, 1.0 epochs" in out
     files = {path.name for path in tmp_path.iterdir()}
     assert files == {"checkpoints", "pictures", "tensorboard", "config.json", "metrics.jsonl", "evaluation.json"}
-    assert len(list((tmp_path / "pictures").iterdir())) == loop.PICTURES
+    pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert len(pictures) == loop.PICTURES + 1 and "step_0000004_confusion.png" in pictures
     line = lines(tmp_path)[0]
     assert {"step", "time", "loss", "loss/pixel", "learning_rate", "norm/gradient"} <= set(line)
 
