@@ -51,7 +51,9 @@ def _add_views(command) -> None:
     group = command.add_argument_group("views of an image, whose results are joined; evaluate then gives no losses")
     group.add_argument("--flip", action="store_true", help="also mirrored")
     group.add_argument("--scales", type=_scales, default=(1.0,), metavar="SCALE,...", help="at these times its size")
-    group.add_argument("--tiles", type=_sides, metavar="HEIGHT,WIDTH", help="in overlapping windows (segmenters)")
+    group.add_argument(
+        "--tiles", type=_sides, metavar="HEIGHT,WIDTH", help="in overlapping windows of its own size (segmenters)"
+    )
     group.add_argument("--overlap", type=float, help="share of a window's side that the next one sees (default 0.5)")
 
 
@@ -78,14 +80,14 @@ def _views(options, flip_pairs=()) -> dict:
     return views
 
 
-def _predictor(config, architecture, variables, **options):
-    """Sees images as the run's config has them; segmenters at their own size."""
+def _predictor(config, architecture, variables, own_size: bool, **options):
+    """own_size: images are not fitted to the run's canvas, unless they are to fill it."""
     from jaxvision.predictor import Predictor
 
     canvases = configs.canvases(config)
     if config.data.stretch:
         options |= {"resize": {"stretch": canvases[0]}}
-    elif architecture.task != "segmentation":
+    elif not own_size:
         options |= {"canvas": canvases}
     return Predictor(architecture, variables, **options)
 
@@ -109,7 +111,8 @@ def _evaluate(options) -> None:
     batches = make_batches(config, options.split, tasks.get(architecture.task), train=False)
     views = _views(options, batches.source.flip_pairs)
     if views:
-        predictor = _predictor(config, architecture, variables, batch_size=config.batch_size, **views)
+        own_size = "tiles" in views
+        predictor = _predictor(config, architecture, variables, own_size, batch_size=config.batch_size, **views)
         scores, evaluator = _evaluate_views(predictor, batches.source)
     else:
         mesh = sharding.make_mesh()
@@ -146,7 +149,8 @@ def _predict(options) -> None:
 
     config, architecture, variables, class_names = load_run(options.workdir)
     task = tasks.get(architecture.task)
-    predictor = _predictor(config, architecture, variables, threshold=options.threshold, **_views(options))
+    own_size = task.name == "segmentation"
+    predictor = _predictor(config, architecture, variables, own_size, threshold=options.threshold, **_views(options))
     os.makedirs(options.out, exist_ok=True)
     records, taken = [], set()
     for index, path in enumerate(options.images):

@@ -5,14 +5,19 @@ import subprocess
 import sys
 
 import cv2
+import jax
 import numpy as np
 import pytest
 from pycocotools import mask as rle
 from tiny import tiny_config
 
+import jaxvision
 from jaxvision import architecture as architectures
-from jaxvision import cli
+from jaxvision import cli, runs
+from jaxvision import config as configs
 from jaxvision.data.images import read_image, write_image
+from jaxvision.data.scenes import open_scenes
+from jaxvision.runs import load_run
 from jaxvision.train.stages import run
 
 NAMES = ["mask_rcnn", "fcn8s", "resnet"]
@@ -80,6 +85,13 @@ def test_evaluate_gives_the_runs_own_scores(workdirs, name, tmp_path, capsys):
         assert scores[metric] == (value if value is None else pytest.approx(value, rel=1e-5))
     assert "validation" in printed and "loss" in printed and f"{scores['loss']:.4f}" in printed
     assert (tmp_path / "out" / "predictions.json").exists() == (name == "mask_rcnn")
+    assert (tmp_path / "out" / "confusion.png").exists() == (name == "fcn8s")
+    if name == "fcn8s":
+        lines = [line.split() for line in printed.split("\n\n")[1].splitlines()]
+        assert lines[0][:4] == ["class", "pixels", "accuracy", "iu"]
+        ious = {line[0]: float(line[3]) for line in lines[1:]}
+        assert len(ious) == 7 and np.nanmean(list(ious.values())) == pytest.approx(scores["mean_iu"], abs=1e-4)
+        assert sum(int(line[1].replace(",", "")) for line in lines[1:]) == 16 * 128 * 128
     if name == "mask_rcnn":
         rows = json.loads((tmp_path / "out" / "predictions.json").read_text())
         for row in rows:
@@ -90,6 +102,57 @@ def test_evaluate_scores_another_split(workdirs, tmp_path, capsys):
     for split in ("train", "test"):
         cli.main(["evaluate", "--workdir", str(workdirs / "resnet"), "--split", split, "--out", str(tmp_path)])
         assert 0 <= json.loads((tmp_path / "evaluation.json").read_text())[split]["top1"] <= 1
+
+
+def evaluated(workdir, out, *views):
+    cli.main(["evaluate", "--workdir", str(workdir), "--out", str(out), *views])
+    return json.loads((out / "evaluation.json").read_text())["validation"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evaluate_with_views(workdirs, name, tmp_path):
+    own = json.loads((workdirs / name / "evaluation.json").read_text())["validation"]
+    scores = evaluated(workdirs / name, tmp_path, "--flip")
+    assert own.keys() - scores.keys() == {key for key in own if key.startswith("loss")}
+    if name == "resnet":  # the mean of what is seen twice is what is seen
+        assert evaluated(workdirs / name, tmp_path, "--scales", "1,1")["top1"] == own["top1"]
+
+
+@pytest.fixture
+def noisy(monkeypatch):
+    """Segmenters of runs get noise on their weights: after two steps they see background alone."""
+
+    def load(directory):
+        config, architecture, variables, names = load_run(directory)
+        rng = np.random.default_rng(0)
+        if architecture.task == "segmentation":
+            variables = jax.tree.map(
+                lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape).astype(np.float32), variables
+            )
+            batch = {"image": rng.random((1, 64, 64, 3), np.float32), "image_size": np.full((1, 2), 64)}
+            logits = architecture.model.apply(variables, batch)["logits"]
+            variables["params"]["score"]["bias"] -= logits.mean((0, 1, 2))  # no class wins everywhere
+        return config, architecture, variables, names
+
+    monkeypatch.setattr(runs, "load_run", load)
+
+
+def test_evaluate_with_views_is_the_predictors_own(workdirs, scenes_dir, noisy, tmp_path):
+    config, architecture, variables, _ = runs.load_run(str(workdirs / "fcn8s"))
+    found = []
+    for options, views in (
+        (["--tiles", "64,96", "--overlap", "0.25"], {"tiles": jaxvision.Tiles((64, 96), 0.25)}),
+        (["--flip"], {"tta": jaxvision.TTA(), "canvas": configs.canvases(config)}),
+    ):
+        predictor = jaxvision.Predictor(architecture, variables, **views)
+        source = open_scenes("shapes", "validation", scenes_dir)
+        evaluator = predictor.task.evaluator(source)
+        for i in range(len(source)):
+            evaluator.update(source[i]["image_id"], predictor([source[i]["image"]])[0])
+        scores, expected = evaluated(workdirs / "fcn8s", tmp_path, *options), evaluator.compute()
+        assert scores["mean_iu"] == pytest.approx(expected["mean_iu"], abs=1e-4)
+        found.append(expected["mean_iu"])
+    assert abs(found[0] - found[1]) > 1e-3
 
 
 # predict
@@ -120,6 +183,32 @@ def test_predict_draws_and_lists_what_it_sees(workdirs, files, name, tmp_path, c
                 assert sum(row["share_of_pixels"].values()) == pytest.approx(1)
     seen = {row["file_name"] for row in rows}
     assert seen == set(files) if name != "mask_rcnn" else seen and seen <= set(files)
+
+
+def test_predict_with_views(workdirs, files, noisy, tmp_path):
+    def shares(name, *options):
+        cli.main(["predict", "--workdir", str(workdirs / name), "--out", str(tmp_path), *options, *files])
+        return json.loads((tmp_path / "predictions.json").read_text())
+
+    whole, views = shares("fcn8s"), ["--tiles", "64,64", "--overlap", "0.3", "--flip", "--scales", "0.5,1"]
+    assert len(shares("fcn8s", *views)) == len(whole) and shares("fcn8s", *views) != whole
+    assert read_image(tmp_path / "photo.png").shape[1] == 2 * 6 * 100  # the overlay beside the map, six times as large
+    assert {row["file_name"] for row in shares("mask_rcnn", "--threshold", "0.1", "--flip")} <= set(files)
+
+
+def test_views_that_cannot_be_meant(workdirs, files, tmp_path, capsys):
+    rest = ["--out", tmp_path, next(iter(files))]
+    for name, options, text in (
+        ("fcn8s", ["--overlap", "0.5"], "--overlap is that of --tiles: give both"),
+        ("fcn8s", ["--tiles", "64,64", "--overlap", "1"], "from 0 to below 1, got 1.0"),
+        ("fcn8s", ["--tiles", "64"], "The size of tiles is"),
+        ("fcn8s", ["--scales", "0,1"], "scales must be positive"),
+        ("mask_rcnn", ["--tiles", "64,64"], "for instance_segmentation leave them out"),
+    ):
+        assert text in message("predict", "--workdir", workdirs / name, *options, *rest)
+    with pytest.raises(SystemExit) as error:
+        cli.main(["predict", "--workdir", "x", "--tiles", "64,a", *map(str, rest)])
+    assert error.value.code == 2 and "argument --tiles: invalid" in capsys.readouterr().err
 
 
 def test_pictures_of_one_name_do_not_overwrite_each_other(workdirs, tmp_path):

@@ -6,15 +6,15 @@ from jaxvision.visualize.confusion import CELL, EMPTY, FULL, draw_confusion
 NAMES = ("sky", "cat", "dog")
 
 
-def cells(picture, count):
-    """The colour of each cell at its lower left corner, where no number is."""
-    bottom, right = (np.nonzero((picture == 205).all(-1).sum(axis) > CELL)[0].max() for axis in (1, 0))
-    at = [-1 - CELL * k for k in range(count)][::-1]
-    return np.array([[picture[bottom + y, right + 2 + x - CELL] for x in [a + 1 for a in at]] for y in at])
+def corner(picture):
+    """x, y at which the cells begin, their lines among them."""
+    return picture.shape[1] - 20 - 3 * CELL, picture.shape[0] - 20 - 3 * CELL
 
 
 def test_rows_are_the_truth_and_cells_their_shares():
-    colours = cells(draw_confusion([[8, 2, 0], [0, 5, 0], [0, 0, 0]], NAMES), 3)
+    picture = draw_confusion([[8, 2, 0], [0, 5, 0], [0, 0, 0]], NAMES)
+    x, y = corner(picture)
+    colours = picture[y + 3 : y + 3 * CELL : CELL, x + 3 : x + 3 * CELL : CELL]  # above the numbers
     assert colours[0, 2].tolist() == colours[1, 0].tolist() == [255] * 3
     assert colours[1, 1].tolist() == FULL.tolist()
     assert (colours[2] == EMPTY).all()
@@ -26,7 +26,7 @@ def test_numbers_stand_where_something_was_predicted():
     matrix = np.array([[8, 2, 0], [0, 5, 0], [0, 0, 0]])
     blank, drawn = draw_confusion(matrix * 0, NAMES), draw_confusion(matrix, NAMES)
     assert blank.shape == drawn.shape
-    left, top = (blank.shape[1] - 20 - 3 * CELL, blank.shape[0] - 20 - 3 * CELL)
+    left, top = corner(drawn)
     np.testing.assert_array_equal(drawn[:top], blank[:top])  # names do not depend on the counts
     for i, j in np.ndindex(3, 3):
         cell = drawn[top + i * CELL + 1 : top + (i + 1) * CELL, left + j * CELL + 1 : left + (j + 1) * CELL]
@@ -35,7 +35,7 @@ def test_numbers_stand_where_something_was_predicted():
 
 def test_names_stand_on_their_colours_on_both_sides():
     picture = draw_confusion(np.eye(3), NAMES)
-    left, top = (picture.shape[1] - 20 - 3 * CELL, picture.shape[0] - 20 - 3 * CELL)
+    left, top = corner(picture)
     red, green = ((picture == colour).all(-1) for colour in ((128, 0, 0), (0, 128, 0)))
     for colour, place in ((red, 1), (green, 2)):
         ys, xs = np.nonzero(colour[:, :left])
