@@ -17,14 +17,17 @@ class TrimapIU:
     """
 
     def __init__(self, num_classes: int, widths: Sequence[int] = (1, 3, 5, 10, 20), ignore: int = 255):
-        self.ignore = ignore
+        self.num_classes, self.ignore = num_classes, ignore
         self.matrices = {width: ConfusionMatrix(num_classes, ignore) for width in widths}
 
     def update(self, predicted: np.ndarray, truth: np.ndarray) -> None:
         """Adds maps of classes (H, W). Raises ValueError as `ConfusionMatrix.update` does."""
         distance = border_distance(np.asarray(truth))
-        for width, matrix in self.matrices.items():
-            matrix.update(predicted, np.where(distance < width, truth, self.ignore))
+        inner, band = 0, ConfusionMatrix(self.num_classes, self.ignore)  # grows outwards: each pixel is counted once
+        for width, matrix in sorted(self.matrices.items()):
+            band.update(predicted, np.where((inner <= distance) & (distance < width), truth, self.ignore))
+            matrix.merge(band)
+            inner = width
 
     def merge(self, other: "TrimapIU") -> None:
         for width, matrix in self.matrices.items():
