@@ -22,23 +22,44 @@ def read_image(path) -> np.ndarray:
     high byte, and the EXIF orientation is applied, so the array stands as a viewer shows the picture.
 
     Raises ImageError, which names the file, if it is missing, not a picture, or cut off: a JPEG without its end marker
-    or a PNG without its last chunk, which OpenCV would fill up with grey or black without a word.
+    or a PNG without its last chunk, which OpenCV would fill up with grey or black without a word. Also for floats, and
+    for 16 bits of which only the lowest 12 are used: by the high byte such a picture would be all but black.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    data = read_bytes(path)
     if data.startswith(b"\xff\xd8") and not _jpeg_is_complete(data):
         raise ImageError(f"{path}: the JPEG is cut off, its end marker is missing ({len(data)} bytes); fetch it again")
     if data.startswith(b"\x89PNG") and _PNG_END not in data:
         raise ImageError(f"{path}: the PNG is cut off, its IEND chunk is missing ({len(data)} bytes); fetch it again")
+    image = decode(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image.dtype == np.uint16:
+        if 0 < image.max() < 4096:
+            raise ImageError(
+                f"{path}: of its 16 bits the values use the lowest {int(image.max()).bit_length()} alone, so what is "
+                "white is not known; scale them to 0..65535 or save 8 bits"
+            )
+        image = (image >> 8).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise ImageError(f"{path}: its values are {image.dtype}; save 8 or 16 bits")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def read_bytes(path) -> bytes:
+    """The content of a file. Raises ImageError, which names it."""
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def decode(path, data: bytes, flags: int) -> np.ndarray:
+    """What OpenCV makes of a file's content. Raises ImageError, which names the file, where it can make nothing."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error as error:
         raise ImageError(f"{path}: cannot be decoded ({error.err})") from error
     if image is None:
         raise ImageError(f"{path}: not a picture that OpenCV can decode ({len(data)} bytes)")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def write_image(path, rgb: np.ndarray) -> None:

@@ -26,32 +26,56 @@ class Source(Protocol):
     def annotations(self, index: int) -> Example: ...
 
 
+SCENES = "scenes/shapes, scenes/full, scenes/single, scenes/people"
+FORMS = {
+    "coco": "ANNOTATIONS.json:IMAGES",
+    "folder": "IMAGES:MASKS",
+    "voc": "ROOT:SPLIT",
+    "sbd": "ROOT:SPLIT",
+    "tfds": "BUILDER:SPLIT",
+}
+
+
 def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
     """The source of one split.
 
-    source: "scenes/CONFIG" with split "train", "validation" or "test"; "coco" with split "ANNOTATIONS.json:IMAGES",
-      relative to data_dir where that is given; or both at once, "coco:ANNOTATIONS.json:IMAGES".
+    source: "scenes/CONFIG" with split "train", "validation" or "test"; "coco" with split "ANNOTATIONS.json:IMAGES";
+      "folder" with split "IMAGES:MASKS"; "voc:ROOT", "sbd:ROOT" or "tfds:BUILDER" with the name of a split; or both at
+      once, "coco:ANNOTATIONS.json:IMAGES", "voc:ROOT:SPLIT". Paths are relative to data_dir where that is given, which
+      for scenes and tfds is the folder of prepared sets.
     Raises ValueError for a name that is none of these, FileNotFoundError for a folder that is not there.
     """
     kind, _, rest = source.partition(":")
+    first, _, own = rest.partition(":")
+
+    def path(part):
+        return os.path.join(data_dir, os.path.expanduser(part))
+
     if kind.startswith("scenes/"):
         from jaxvision.data.scenes import open_scenes
 
         return open_scenes(kind.removeprefix("scenes/"), rest or split, data_dir or None)
-    if kind == "coco":
-        from jaxvision.data.coco import CocoSource
-
+    if kind in ("coco", "folder"):
         parts = (rest or split).split(":")
         if len(parts) != 2:
             raise ValueError(
-                f"A COCO source reads 'coco:ANNOTATIONS.json:IMAGES', got {source!r} with split {split!r}."
+                f"A source of kind {kind!r} reads '{kind}:{FORMS[kind]}', got {source!r} with split {split!r}."
             )
-        annotations, images = (os.path.join(data_dir, os.path.expanduser(part)) for part in parts)
-        return CocoSource(annotations, images)
-    raise ValueError(
-        f"There is no source {source!r}. Known: scenes/shapes, scenes/full, scenes/single, scenes/people, "
-        "coco:ANNOTATIONS.json:IMAGES."
-    )
+        if kind == "coco":
+            from jaxvision.data.coco import CocoSource as open_pair
+        else:
+            from jaxvision.data.mask_folder import open_folder as open_pair
+        return open_pair(*map(path, parts))
+    if kind in ("voc", "sbd"):
+        from jaxvision.data import voc
+
+        return (voc.open_voc if kind == "voc" else voc.open_sbd)(path(first), own or split)
+    if kind == "tfds":
+        from jaxvision.data.tfds_segmentation import open_tfds
+
+        return open_tfds(first, own or split, data_dir or None)
+    known = ", ".join([SCENES, *(f"{kind}:{form}" for kind, form in FORMS.items())])
+    raise ValueError(f"There is no source {source!r}. Known: {known}.")
 
 
 def label_names(source: Source) -> tuple[str, ...]:

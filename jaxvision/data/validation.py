@@ -31,7 +31,8 @@ def validate(
     1..num_classes-1; other object fields that have not N rows; masks not 0/1 or of another size than the image;
     keypoints not (N, K, 3), not finite, or of a visibility other than 0, 1, 2; a semantic map of another size or with
     values that are neither below num_semantic_classes (default num_classes) nor 255; a label outside
-    0..num_labels-1 (default num_classes). No objects at all is fine. `where` begins the message; default the image's id and file.
+    0..num_labels-1 (default num_classes). No objects at all is fine. `where` begins the message; default the image's id and
+    file. Where the semantic map comes from a file, `mask_file`, that is named too.
     """
     check = _Checker(example, where)
     example = dict(example)
@@ -175,14 +176,15 @@ class _Checker:
 
     def semantic(self, size, count):
         semantic = self.array("semantic", integer=True)
+        name = f"semantic ({self.example['mask_file']})" if "mask_file" in self.example else "semantic"
         if semantic.shape != size:
-            self.fail(f"semantic has shape {semantic.shape} in an image of {size[0]} x {size[1]}", "give (H, W)")
+            self.fail(f"{name} has shape {semantic.shape} in an image of {size[0]} x {size[1]}", "give (H, W)")
         wrong = (semantic < 0) | (semantic >= count)
         wrong &= semantic != IGNORED
         if wrong.any():
             y, x = np.argwhere(wrong)[0]
             self.fail(
-                f"semantic is {semantic[y, x]} at row {y}, column {x}",
+                f"{name} is {semantic[y, x]} at row {y}, column {x}",
                 f"classes are 0..{count - 1} and {IGNORED} is ignored",
             )
         return semantic.astype(np.int32, copy=False)

@@ -1,0 +1,91 @@
+"""PASCAL VOC's segmentation sets, and the Semantic Boundaries Dataset, which marks more of the same pictures.
+
+Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2010; Hariharan et al., Semantic Contours from Inverse
+Detectors, ICCV 2011.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from jaxvision.data.images import ImageError
+from jaxvision.data.mask_folder import MaskFiles, by_stem, some
+
+CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+
+def open_voc(root, split: str) -> MaskFiles:
+    """A split of VOC's devkit: root has ImageSets/Segmentation/SPLIT.txt, JPEGImages and SegmentationClass.
+
+    root: the folder of a year, or one above it if it holds a single year. Masks are PNGs whose index of the palette is
+    the class; 255, the border around objects, is ignored.
+    Raises FileNotFoundError for what is not there, ValueError for pictures of the split without image or mask.
+    """
+    root = _year(Path(root))
+    names = _names(root / "ImageSets" / "Segmentation", split)
+    images, masks = _paths(root / "JPEGImages", names, ".jpg"), _paths(root / "SegmentationClass", names, ".png")
+    return MaskFiles(f"voc/{split}", CLASSES, images, masks)
+
+
+def open_sbd(root, split: str) -> MaskFiles:
+    """A split of the Semantic Boundaries Dataset: root, or `dataset` in it, has SPLIT.txt, img/*.jpg and cls/*.mat.
+
+    Nothing is ignored: the set marks no borders. Raises as `open_voc`.
+    """
+    root = Path(root)
+    root = root if (root / "cls").is_dir() else root / "dataset"
+    names = _names(root, split)
+    return SbdFiles(f"sbd/{split}", CLASSES, _paths(root / "img", names, ".jpg"), _paths(root / "cls", names, ".mat"))
+
+
+def read_gtcls(path) -> np.ndarray:
+    """(H, W) int32: the class map of a .mat of SBD. Raises ImageError, which names a file that holds none."""
+    from scipy.io import loadmat  # scipy comes with scikit-learn and jax
+
+    try:
+        # MATLAB's struct in a cell: an array of records, whose field holds the map.
+        return loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0].astype(np.int32)
+    except Exception as error:  # a broken file may raise anything: zlib's, struct's, MATLAB's own
+        raise ImageError(f"{path}: no class map of SBD, GTcls.Segmentation, can be read ({error!r})") from error
+
+
+class SbdFiles(MaskFiles):
+    """The same of .mat files, which tell a size only when read."""
+
+    read_map = staticmethod(read_gtcls)
+    map_size = staticmethod(lambda path: read_gtcls(path).shape)
+
+
+def _year(root: Path) -> Path:
+    """The folder of a year at root or below."""
+    found = [root, *sorted(root.glob("VOC*")), *sorted(root.glob("VOCdevkit/VOC*"))]
+    found = [folder for folder in found if (folder / "ImageSets" / "Segmentation").is_dir()]
+    if not found:
+        raise FileNotFoundError(
+            f"there is no ImageSets/Segmentation in {root}; give the folder of a year of the devkit, VOCdevkit/VOC2012"
+        )
+    if len(found) > 1 and found[0] != root:
+        raise ValueError(f"{root} holds {', '.join(folder.name for folder in found)}; give the folder of one of them")
+    return found[0]
+
+
+def _names(folder: Path, split: str) -> list[str]:
+    path = folder / f"{split}.txt"
+    if not path.is_file():
+        known = ", ".join(sorted(other.stem for other in folder.glob("*.txt"))) or "none"
+        raise FileNotFoundError(f"there is no split {split!r} in {folder}; there are: {known}")
+    names = path.read_text().split()
+    if not names:
+        raise ValueError(f"{path} lists no images")
+    return names
+
+
+def _paths(folder: Path, names: list[str], suffix: str) -> list[Path]:
+    """The files of those names."""
+    files = by_stem(folder, (suffix,))
+    if missing := [name + suffix for name in names if name not in files]:
+        raise ValueError(f"{len(missing)} of {len(names)} files of the split are not in {folder}: {some(missing)}")
+    return [files[name] for name in names]
