@@ -36,6 +36,7 @@ TRUTH = {
     "mask_boxes": Field(("N", 4), np.float32, "the frame that the mask's grid covers"),
     "keypoints": Field(("N", "K", 3), np.float32, "x, y, and visibility: 0 unlabelled, 1 hidden, 2 visible"),
     "semantic": Field(("H", "W"), np.int32, "class of the pixel; 255 is ignored", 255),
+    "pixel_weights": Field(("H", "W"), np.float32, "weight of the pixel in the loss; absent: all weigh the same"),
     "proposals": Field(("P", 4), np.float32, "external region proposals"),
     "proposals_valid": Field(("P",), np.bool_, "rows that hold a proposal"),
 }

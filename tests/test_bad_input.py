@@ -2,14 +2,17 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
+from devkits import png, voc_palette, write_folder, write_voc
 from tiny import Rectangles, tiny_config
 
 from jaxvision import tasks
 from jaxvision.data.coco import CocoSource, export_coco
-from jaxvision.data.images import read_image, write_image
+from jaxvision.data.images import ImageError, read_image, write_image
 from jaxvision.data.loader import Batches, load
+from jaxvision.data.sources import open_source
 from jaxvision.data.validation import ExampleError
 from jaxvision.train import loop
 from jaxvision.train.stages import run
@@ -199,3 +202,72 @@ def test_a_picture_of_another_size_or_cut_off_is_named(coco, tmp_path):
     (folder.parent / "other.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"other\.png: the PNG is cut off"):
         batches(CocoSource(path, folder), fields=FIELDS[:3])[0]
+
+
+# Segmentation sets, as a config names them
+
+
+def coloured(values):
+    return cv2.imencode(".png", voc_palette()[values][..., ::-1])[1].tobytes()
+
+
+BAD_MASKS = {
+    "a class that is not": (lambda v: png(np.where(v == 255, 21, v), palette=voc_palette()), r" is 21 at row 45"),
+    "of another size": (lambda v: png(v[:40], palette=voc_palette()), r" has shape \(40, 64\) in an image of 48 x 64"),
+    "without its palette": (coloured, "a picture in colour, not a class map"),
+    "of 16 bits": (lambda v: png(np.full(v.shape, 300), 16), r" is 300 at row 0, column 0; classes are 0\.\.20"),
+    "cut off": (lambda v: png(v)[:100], "the PNG is cut off"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MASKS)
+def test_a_mask_is_named_by_its_file(name, tmp_path):
+    change, message = BAD_MASKS[name]
+    values = write_voc(tmp_path)["train"][2][1]
+    (tmp_path / "SegmentationClass" / "2007_000002.png").write_bytes(change(values))
+    source = open_source(f"voc:{tmp_path}", "train")
+    with pytest.raises(ValueError, match=rf"2007_000002\.png\)?:? ?{message}") as error:
+        list(load(batches(source, fields=("semantic",), seed=0), 0, 1))
+    assert isinstance(error.value, ExampleError | ImageError)
+    batch = batches(source, fields=("semantic",), skip_bad=True)[0]
+    assert batch["skipped"].tolist() == [0, 0, 1, 0] and batch["real"].tolist() == [True, True, False, True]
+
+
+def test_a_devkit_trains_and_is_scored(tmp_path):
+    """Two steps with the transforms of segmentation; a mask that is wrong stops them."""
+    write_voc(tmp_path / "voc")
+    steps = {
+        "random_scale": {},
+        "crop": {"height": 48, "width": 48},
+        "flip": {},
+        "photometric_distort": {},
+        "elastic": {},
+    }
+    data = {"source": f"voc:{tmp_path}/voc", "validation": "val", "workers": 1, "transforms": steps}
+    config = tiny_config(steps=2, evaluate={"every": 2}, data=data)
+    scores = run(config, str(tmp_path / "run"))["validation"]
+    assert 0 <= scores["mean_iu"] <= 1 and np.isfinite(scores["loss"]) and "mean_iu/class/aeroplane" in scores
+    assert len(list((tmp_path / "run" / "pictures").glob("*.png"))) == 3
+    for path in (tmp_path / "voc" / "SegmentationClass").glob("2007_0000*.png"):
+        path.write_bytes(coloured(np.zeros((48, 64), int)))
+    with pytest.raises(ValueError, match=r"2007_00000\d\.png: a picture in colour"):
+        run(config, str(tmp_path / "again"))
+
+
+def test_splits_of_different_classes_are_named(tmp_path):
+    for split, classes in ("train", 4), ("val", 3):
+        write_folder(tmp_path / split, classes=classes, names=())
+    data = {"source": "folder", "dir": str(tmp_path), "train": "train/images:train/masks"}
+    config = tiny_config(data={**data, "validation": "val/images:val/masks"})
+    with pytest.raises(
+        ValueError, match=r"data\.validation has 3 classes \(class 0, .*\), data\.train 4 .*: name the same"
+    ):
+        run(config, str(tmp_path / "run"))
+
+
+def test_transforms_that_need_what_a_set_has_not_are_named(tmp_path):
+    write_folder(tmp_path)
+    source = open_source("folder", "images:masks", str(tmp_path))
+    for name, message in ("iou_crop", "go by the boxes"), ("copy_paste", "this source has none"):
+        with pytest.raises(ValueError, match=message):
+            batches(source, fields=("semantic",), seed=0, transforms_config={name: {}})[0]

@@ -5,9 +5,12 @@ import sys
 
 HOST = (
     "jaxvision.data.coco",
+    "jaxvision.data.mask_folder",
     "jaxvision.data.scenes",
     "jaxvision.data.sources",
+    "jaxvision.data.tfds_segmentation",
     "jaxvision.data.transforms",
+    "jaxvision.data.voc",
     "jaxvision.metrics.coco",
     "jaxvision.metrics.confusion",
     "jaxvision.metrics.classification",

@@ -18,6 +18,7 @@ import numpy as np
 from absl import flags
 
 from jaxvision.data import collate, transforms, validation
+from jaxvision.data.border_weights import BorderWeights
 from jaxvision.data.copy_paste import CopyPaste
 from jaxvision.data.images import ImageError
 from jaxvision.data.sources import Source, label_names
@@ -28,7 +29,8 @@ Canvas = tuple[int, int]
 class Batches:
     """Random access to the batches of a source.
 
-    source: a `Source`. fields: the batch fields beside the image.
+    source: a `Source`. fields: the batch fields beside the image; training with the transform `border_weights` adds
+      `pixel_weights`.
     canvases: (height, width) pairs; every image goes to the one on which it is largest, and a batch holds images of one
       canvas. stretch: images fill it, their shape not kept.
     scales: training draws one for each batch and takes so large a canvas, its sides multiples of 32.
@@ -69,7 +71,11 @@ class Batches:
         self.canvases = [tuple(canvas) for canvas in canvases]
         self.scales = tuple(scales)
         self.place = transforms.StretchToCanvas if stretch else transforms.ResizeToCanvas
-        self.transforms = transforms.build(transforms_config or {}, flip_pairs=source.flip_pairs)
+        steps = transforms.build(transforms_config or {}, flip_pairs=source.flip_pairs) if seed is not None else []
+        self.transforms = [step for step in steps if not isinstance(step, BorderWeights)]
+        self.weights = next((step for step in steps if isinstance(step, BorderWeights)), None)
+        if self.weights:
+            self.fields += ("pixel_weights",)
         self.groups = self._group()
 
     def _group(self) -> list[np.ndarray]:
@@ -129,8 +135,11 @@ class Batches:
 
     def _row(self, t: int, r: int, index: int, canvas: Canvas) -> dict[str, np.ndarray]:
         rng = np.random.default_rng((self.seed or 0, t, r))
-        example, skipped = self._transformed(max(index, 0), () if self.seed is None else self.transforms, rng)
-        row = collate.row(self.place(canvas)(example), self.fields, self.max_boxes, self.mask_size)
+        example, skipped = self._transformed(max(index, 0), self.transforms, rng)
+        example = self.place(canvas)(example)
+        if self.weights:
+            example = self.weights(example)
+        row = collate.row(example, self.fields, self.max_boxes, self.mask_size)
         row["skipped"] = np.int32(skipped)
         if index < 0 or (skipped and self.seed is None):
             # Fills a batch of an evaluation, where an image counts once: nothing to see, nothing to learn from.

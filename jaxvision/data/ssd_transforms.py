@@ -92,6 +92,8 @@ class IoUCrop:
             raise ValueError(f"iou_crop: overlaps is {tuple(self.overlaps)}, a 1 is missing, the whole picture")
 
     def __call__(self, example, rng):
+        if "boxes" not in example:
+            raise ValueError("iou_crop: windows go by the boxes, and this source has none; take crop instead")
         boxes = example["boxes"]
         centres, alone = (boxes[:, :2] + boxes[:, 2:]) / 2, ~example.get("crowd", np.zeros(len(boxes), bool))
         while True:

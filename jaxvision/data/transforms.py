@@ -9,8 +9,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxvision.data.border_weights import BorderWeights
 from jaxvision.data.colour import brightness, contrast, hue, saturation
 from jaxvision.data.copy_paste import CopyPaste
+from jaxvision.data.elastic import Elastic
 from jaxvision.data.geometry import fit, mirror, pad, random_window, resize, turn
 from jaxvision.data.ssd_transforms import IoUCrop, PhotometricDistort, ZoomOut
 from jaxvision.suggest import suggest
@@ -63,6 +65,34 @@ class ScaleJitter:
         scale = rng.uniform(self.low, self.high)
         scaled = resize(example, max(1, round(height * scale)), max(1, round(width * scale)))
         return random_window(scaled, height, width, rng)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomScale:
+    """Scales by one of low, low + step, ... high, each as likely; step 0: by any factor between them.
+
+    With `Crop` behind it, which widens what became too small, the augmentation of DeepLab (Chen et al., arXiv 1706.05587,
+    section 4; factors and step as in their code).
+    """
+
+    low: float = 0.5
+    high: float = 2.0
+    step: float = 0.25
+
+    def __post_init__(self):
+        if not 0 < self.low <= self.high:
+            raise ValueError(f"random_scale: expected 0 < low <= high, got low {self.low}, high {self.high}")
+        count = (self.high - self.low) / self.step if self.step > 0 else 0
+        if self.step < 0 or abs(count - round(count)) > 1e-6:
+            raise ValueError(f"random_scale: steps of {self.step} do not lead from {self.low} to {self.high}")
+
+    def __call__(self, example, rng):
+        if self.step:
+            scale = self.low + self.step * rng.integers(round((self.high - self.low) / self.step), endpoint=True)
+        else:
+            scale = rng.uniform(self.low, self.high)
+        height, width = example["image"].shape[:2]
+        return resize(example, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,18 +185,22 @@ class StretchToCanvas:
 
 
 # The order is that in which they run, whatever the order in a config: geometry first, colour last. Only SSD's distortion
-# comes before all, as the ground that `zoom_out` lays is not distorted.
+# comes before all, as the ground that `zoom_out` lays is not distorted; and weights of pixels, which go by distances on the
+# canvas, are found when the picture lies there.
 TRANSFORMS = {
     "photometric_distort": PhotometricDistort,
     "zoom_out": ZoomOut,
     "iou_crop": IoUCrop,
     "scale_jitter": ScaleJitter,
+    "random_scale": RandomScale,
+    "elastic": Elastic,
     "crop": Crop,
     "flip": Flip,
     "quarter_turn": QuarterTurn,
     "copy_paste": CopyPaste,
     "color_jitter": ColorJitter,
     "permute_channels": PermuteChannels,
+    "border_weights": BorderWeights,
 }
 
 

@@ -97,7 +97,7 @@ class Run:
         self.config = config = configs.override(config, {"evaluate": {"metric": metric}})
         self.directory, self.chief = directory, jax.process_index() == 0
         self.batches = make_batches(config, "train", self.task, train=True)
-        self.validation = make_batches(config, "validation", self.task, train=False)
+        self.validation = self._to_score("validation")
         self.mesh = sharding.make_mesh()
 
         blank = fields.blank(
@@ -178,12 +178,23 @@ class Run:
             self.state = self.checkpoints.restore(self.state, best)
         result = {"validation": self.scores.get(best) or self._scores(self.validation, f"step_{best:07d}")}
         if self.config.data.test:
-            result["test"] = self._scores(make_batches(self.config, "test", self.task, train=False), "test")
+            result["test"] = self._scores(self._to_score("test"), "test")
         self.checkpoints.close()
         self._write_json("evaluation.json", result)
         say(f"Scores of step {best}, in {self.directory}/evaluation.json:")
         say(table(result))
         return result
+
+    def _to_score(self, split: str) -> Batches:
+        """The batches of a split. Raises ValueError where it has not as many classes as the one that is learnt from."""
+        batches = make_batches(self.config, split, self.task, train=False)
+        names, learnt = batches.source.class_names, self.batches.source.class_names
+        if len(names) != len(learnt):
+            raise ValueError(
+                f"data.{split} has {len(names)} classes ({', '.join(names)}), data.train {len(learnt)} "
+                f"({', '.join(learnt)}): name the same classes in both."
+            )
+        return batches
 
     def _scores(self, batches, title: str, watch=None) -> dict[str, float]:
         """Scores of a source; the pictures that its task has of them go to pictures/TITLE_NAME.png."""

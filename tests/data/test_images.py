@@ -56,6 +56,20 @@ def test_sixteen_bits_keep_their_high_byte(tmp_path):
     assert (read_image(stored(tmp_path / "g.png", deep[..., 0])) == PICTURE[..., 2:]).all()
 
 
+@pytest.mark.parametrize("largest, bits", [(1, 1), (255, 8), (1000, 10), (4095, 12)])
+def test_sixteen_bits_of_unknown_white_are_named(tmp_path, largest, bits):
+    deep = np.linspace(0, largest, 35).reshape(5, 7).astype(np.uint16)
+    with pytest.raises(ImageError, match=rf"xray\.png: of its 16 bits the values use the lowest {bits} alone"):
+        read_image(stored(tmp_path / "xray.png", deep))
+    assert not read_image(stored(tmp_path / "black.png", np.zeros((5, 7), np.uint16))).any()
+    assert read_image(stored(tmp_path / "scaled.png", deep * (65535 // largest))).max() >= 248
+
+
+def test_floats_in_a_file_are_named(tmp_path):
+    with pytest.raises(ImageError, match=r"a\.tiff: its values are float32; save 8 or 16 bits"):
+        read_image(stored(tmp_path / "a.tiff", PICTURE.astype(np.float32)))
+
+
 def with_exif(jpeg, orientation, thumbnail=b""):
     tiff = b"MM\0*\0\0\0\x08" + b"\0\x01" + b"\x01\x12\0\x03\0\0\0\x01\0" + bytes([orientation]) + b"\0\0" + b"\0" * 4
     body = b"Exif\0\0" + tiff + thumbnail

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxvision.data.elastic import Elastic
 from jaxvision.data.geometry import IGNORED, MEAN_COLOUR, fit, tight_boxes
 from jaxvision.data.transforms import (
     TRANSFORMS,
@@ -14,6 +15,7 @@ from jaxvision.data.transforms import (
     Flip,
     PermuteChannels,
     QuarterTurn,
+    RandomScale,
     ResizeToCanvas,
     ScaleJitter,
     build,
@@ -75,6 +77,9 @@ ALL = [
     QuarterTurn(),
     ScaleJitter(0.3, 0.9),
     ScaleJitter(1.2, 2.5),
+    RandomScale(),
+    RandomScale(0.7, 1.4, 0),
+    Elastic(2.0),
     Crop(6, 6),
     Crop(20, 8),
     ColorJitter(0.5, 0.5, 0.5, 0.2),
@@ -254,6 +259,42 @@ def test_scale_jitter_by_hand():
     assert double["area"].tolist() == [12]
 
 
+def test_random_scale_takes_every_step_and_no_other():
+    example, rng = scene(4, height=8, width=12), np.random.default_rng(0)
+    scaled = [RandomScale()(example, rng) for _ in range(80)]
+    heights = {s["image"].shape[0] for s in scaled}
+    assert heights == {4, 6, 8, 10, 12, 14, 16}  # 0.5, 0.75, ... 2
+    assert all(s["image"].shape[:2] == s["semantic"].shape == s["masks"].shape[1:] for s in scaled)
+    double = next(s for s in scaled if s["image"].shape[0] == 16)
+    assert double["image"].shape == (16, 24, 3)
+    np.testing.assert_array_equal(double["semantic"], example["semantic"].repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(double["boxes"], example["boxes"] * 2)
+    same = next(s for s in scaled if s["image"].shape[0] == 8)
+    assert_same(same, example)
+    smooth = {RandomScale(0.5, 2, 0)(scene(4, height=100), rng)["image"].shape[0] for _ in range(20)}
+    assert len(smooth) > 10 and min(smooth) >= 50 and max(smooth) <= 200
+    np.testing.assert_array_equal(RandomScale(1, 1)(example, rng)["image"], example["image"])
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_deeplabs_augmentation_of_an_example_without_objects(seed):
+    """Scale, crop, flip and colour, from a config in any order: of one size, its padding ignored, colours apart from maps."""
+    example = {name: scene(seed)[name] for name in ("image", "image_id", "semantic")}
+    geometry = {"flip": {}, "crop": {"height": 16, "width": 16}, "random_scale": {}}
+    colour = {"photometric_distort": {}, "color_jitter": {"brightness": 0.5, "hue": 0.1}}
+    steps = build({**colour, **geometry})
+    names = [type(step).__name__ for step in steps]
+    assert names == ["PhotometricDistort", "RandomScale", "Crop", "Flip", "ColorJitter"]
+    for step in steps:
+        before, example = example, step(example, np.random.default_rng(seed))
+        assert example.keys() == before.keys() and example["image"].dtype == np.uint8
+        if "Photo" in type(step).__name__ or "Color" in type(step).__name__:
+            np.testing.assert_array_equal(example["semantic"], before["semantic"])
+    assert example["image"].shape == (16, 16, 3) and example["semantic"].shape == (16, 16)
+    assert set(np.unique(example["semantic"])) <= {0, 1, 2, 3, IGNORED}
+
+
 def slow_bilinear(image, height, width):
     """Half-pixel centres, edges repeated, no antialiasing."""
     old_height, old_width, channels = image.shape
@@ -359,8 +400,8 @@ def test_build_runs_in_the_order_of_the_table():
     config = {"permute_channels": {}, "flip": {"probability": 0.1}, "scale_jitter": {"low": 0.5, "high": 2.0}}
     assert build(config, flip_pairs=[[0, 1]]) == [ScaleJitter(0.5, 2.0), Flip(0.1, ((0, 1),)), PermuteChannels()]
     ssd = ["photometric_distort", "zoom_out", "iou_crop"]
-    usual = ["scale_jitter", "crop", "flip", "quarter_turn", "copy_paste", "color_jitter", "permute_channels"]
-    assert list(TRANSFORMS) == ssd + usual
+    usual = ["scale_jitter", "random_scale", "elastic", "crop", "flip", "quarter_turn", "copy_paste", "color_jitter"]
+    assert list(TRANSFORMS) == ssd + usual + ["permute_channels", "border_weights"]
     assert build({}) == []
 
 
@@ -373,6 +414,13 @@ def test_build_runs_in_the_order_of_the_table():
         ({"flip": {"probability": 2}}, "0..1"),
         ({"scale_jitter": {"low": 2, "high": 1}}, "low <= high"),
         ({"color_jitter": {"hue": 1}}, "hue is 1"),
+        ({"random_scale": {"low": 2, "high": 1}}, "low <= high"),
+        ({"random_scale": {"low": 0.5, "high": 2, "step": 0.4}}, "steps of 0.4 do not lead from 0.5 to 2"),
+        ({"random_scale": {"step": -0.25}}, "steps of -0.25"),
+        ({"elastic": {"sigma": -1}}, "sigma >= 0"),
+        ({"elastic": {"grid": 0}}, "grid >= 1"),
+        ({"border_weights": {"sigma": 0}}, "sigma > 0"),
+        ({"border_weights": {"w": 1}}, "argument of border_weights"),
         ({"quarter_turn": {"k": 1}}, "argument of quarter_turn"),
     ],
 )
