@@ -8,6 +8,7 @@ import pytest
 from devkits import png, voc_palette, write_folder, write_voc
 from tiny import Rectangles, tiny_config
 
+from jaxvision import architecture as architectures
 from jaxvision import tasks
 from jaxvision.data.coco import CocoSource, export_coco
 from jaxvision.data.images import ImageError, read_image, write_image
@@ -233,7 +234,12 @@ def test_a_mask_is_named_by_its_file(name, tmp_path):
     assert batch["skipped"].tolist() == [0, 0, 1, 0] and batch["real"].tolist() == [True, True, False, True]
 
 
-def test_a_devkit_trains_and_is_scored(tmp_path):
+@pytest.fixture
+def tiny_segmenter(monkeypatch):
+    monkeypatch.setitem(architectures.REGISTRY, "segmenter", "segmenter:segmenter")
+
+
+def test_a_devkit_trains_and_is_scored(tiny_segmenter, tmp_path):
     """Two steps with the transforms of segmentation; a mask that is wrong stops them."""
     write_voc(tmp_path / "voc")
     steps = {
@@ -243,8 +249,8 @@ def test_a_devkit_trains_and_is_scored(tmp_path):
         "photometric_distort": {},
         "elastic": {},
     }
-    data = {"source": f"voc:{tmp_path}/voc", "validation": "val", "workers": 1, "transforms": steps}
-    config = tiny_config(steps=2, evaluate={"every": 2}, data=data)
+    data = {"source": f"voc:{tmp_path}/voc", "validation": "val", "transforms": steps}
+    config = tiny_config("segmenter", steps=2, evaluate={"every": 2}, data=data)
     scores = run(config, str(tmp_path / "run"))["validation"]
     assert 0 <= scores["mean_iu"] <= 1 and np.isfinite(scores["loss"]) and "mean_iu/class/aeroplane" in scores
     assert len(list((tmp_path / "run" / "pictures").glob("*.png"))) == 3
@@ -254,11 +260,11 @@ def test_a_devkit_trains_and_is_scored(tmp_path):
         run(config, str(tmp_path / "again"))
 
 
-def test_splits_of_different_classes_are_named(tmp_path):
+def test_splits_of_different_classes_are_named(tiny_segmenter, tmp_path):
     for split, classes in ("train", 4), ("val", 3):
         write_folder(tmp_path / split, classes=classes, names=())
     data = {"source": "folder", "dir": str(tmp_path), "train": "train/images:train/masks"}
-    config = tiny_config(data={**data, "validation": "val/images:val/masks"})
+    config = tiny_config("segmenter", data={**data, "validation": "val/images:val/masks"})
     with pytest.raises(
         ValueError, match=r"data\.validation has 3 classes \(class 0, .*\), data\.train 4 .*: name the same"
     ):

@@ -26,7 +26,7 @@ class Layout(NamedTuple):
     file: str = ""
 
 
-# Cityscapes' classes that are scored, by their label ids; the other ids, and 255 (a licence plate's -1), are ignored.
+# Cityscapes' classes that are scored, by their label ids; the other ids are ignored, and 255, -1 in eight bits.
 _CITYSCAPES = {
     7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole", 19: "traffic light", 20: "traffic sign",
     21: "vegetation", 22: "terrain", 23: "sky", 24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train",

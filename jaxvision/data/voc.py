@@ -46,7 +46,7 @@ def read_gtcls(path) -> np.ndarray:
     from scipy.io import loadmat  # scipy comes with scikit-learn and jax
 
     try:
-        # MATLAB's struct in a cell: an array of records, whose field holds the map.
+        # MATLAB's struct of one element is an array (1, 1) of records.
         return loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0].astype(np.int32)
     except Exception as error:  # a broken file may raise anything: zlib's, struct's, MATLAB's own
         raise ImageError(f"{path}: no class map of SBD, GTcls.Segmentation, can be read ({error!r})") from error
