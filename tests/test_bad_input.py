@@ -265,9 +265,7 @@ def test_splits_of_different_classes_are_named(tiny_segmenter, tmp_path):
         write_folder(tmp_path / split, classes=classes, names=())
     data = {"source": "folder", "dir": str(tmp_path), "train": "train/images:train/masks"}
     config = tiny_config("segmenter", data={**data, "validation": "val/images:val/masks"})
-    with pytest.raises(
-        ValueError, match=r"data\.validation has 3 classes \(class 0, .*\), data\.train 4 .*: name the same"
-    ):
+    with pytest.raises(ValueError, match=r"data\.validation has 3 classes, data\.train 4: name the same"):
         run(config, str(tmp_path / "run"))
 
 

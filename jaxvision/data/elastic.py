@@ -40,17 +40,15 @@ class Elastic:
 def bend(example, field):
     """A new example whose pixel (y, x) shows what was at (x, y) + field[y, x], field (H, W, 2) in pixels."""
     height, width = field.shape[:2]
-    x, y = (
-        field[..., 0] + np.arange(width, dtype=np.float32),
-        field[..., 1] + np.arange(height, dtype=np.float32)[:, None],
-    )
+    x = field[..., 0] + np.arange(width, dtype=np.float32)
+    y = field[..., 1] + np.arange(height, dtype=np.float32)[:, None]
     columns, rows = np.floor(x + 0.5).astype(int), np.floor(y + 0.5).astype(int)
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
 
     new = dict(example)
-    border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": MEAN_COLOUR}
-    new["image"] = cv2.remap(example["image"], x, y, cv2.INTER_LINEAR, **border)
+    new["image"] = cv2.remap(example["image"], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    new["image"][~inside] = MEAN_COLOUR
     if "semantic" in example:
         semantic = example["semantic"]
         new["semantic"] = np.where(inside, semantic[rows, columns], semantic.dtype.type(IGNORED))

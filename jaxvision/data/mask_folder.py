@@ -74,9 +74,9 @@ def open_folder(images, masks) -> MaskFiles:
             )
     for these, others, path in (pictures, maps, masks), (maps, pictures, images):
         if alone := [these[stem].name for stem in these if stem not in others]:
+            folder = these[next(iter(these))].parent
             raise ValueError(
-                f"{some(alone)} in {next(iter(these.values())).parent} without a file of the same stem in {path}; "
-                "add it, or take them out"
+                f"{path} has no file of the same stem for {some(alone)} in {folder}; add it, or take them out"
             )
     stems = sorted(pictures)
     paths = [maps[stem] for stem in stems]

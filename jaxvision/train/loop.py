@@ -188,12 +188,9 @@ class Run:
     def _to_score(self, split: str) -> Batches:
         """The batches of a split. Raises ValueError where it has not as many classes as the one that is learnt from."""
         batches = make_batches(self.config, split, self.task, train=False)
-        names, learnt = batches.source.class_names, self.batches.source.class_names
-        if len(names) != len(learnt):
-            raise ValueError(
-                f"data.{split} has {len(names)} classes ({', '.join(names)}), data.train {len(learnt)} "
-                f"({', '.join(learnt)}): name the same classes in both."
-            )
+        found, learnt = len(batches.source.class_names), len(self.batches.source.class_names)
+        if found != learnt:
+            raise ValueError(f"data.{split} has {found} classes, data.train {learnt}: name the same classes in both.")
         return batches
 
     def _scores(self, batches, title: str, watch=None) -> dict[str, float]:

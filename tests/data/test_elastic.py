@@ -57,14 +57,15 @@ def slow_bend(image, semantic, field):
     for i in range(HEIGHT):
         for j in range(WIDTH):
             x, y = j + field[i, j, 0], i + field[i, j, 1]
-            total = np.zeros(3)
+            row, column = int(np.floor(y + 0.5)), int(np.floor(x + 0.5))
+            if not (0 <= row < HEIGHT and 0 <= column < WIDTH):
+                new[i, j], maps[i, j] = MEAN_COLOUR, IGNORED
+                continue
+            maps[i, j] = semantic[row, column]
             for m in (int(np.floor(y)), int(np.floor(y)) + 1):
                 for n in (int(np.floor(x)), int(np.floor(x)) + 1):
-                    inside = 0 <= m < HEIGHT and 0 <= n < WIDTH
-                    total += (1 - abs(y - m)) * (1 - abs(x - n)) * (image[m, n] if inside else np.array(MEAN_COLOUR))
-            new[i, j] = total
-            row, column = int(np.floor(y + 0.5)), int(np.floor(x + 0.5))
-            maps[i, j] = semantic[row, column] if 0 <= row < HEIGHT and 0 <= column < WIDTH else IGNORED
+                    value = image[min(max(m, 0), HEIGHT - 1), min(max(n, 0), WIDTH - 1)]
+                    new[i, j] += (1 - abs(y - m)) * (1 - abs(x - n)) * value
     return new, maps
 
 
@@ -77,9 +78,9 @@ def test_as_pixel_by_pixel(seed, sigma, grid):
     bent = Elastic(sigma, grid)(given, np.random.default_rng(seed))
     # OpenCV reads the image at 1/32 of a pixel; the maps' nearest pixel may tip over where two are as near.
     slope = np.abs(np.diff(given["image"].astype(int), axis=1)).max()
-    inner = (semantic != IGNORED)[..., None]
-    assert np.abs(bent["image"] - image)[inner.repeat(3, -1)].max() <= 1 + slope / 16
     assert (bent["semantic"] != semantic).mean() < 0.002
+    same = (bent["semantic"] == IGNORED) == (semantic == IGNORED)
+    assert np.abs(bent["image"] - image)[same].max() <= 1 + slope / 16
     assert bent["semantic"].dtype == np.int32 and (bent["semantic"] == IGNORED).any()
 
 
