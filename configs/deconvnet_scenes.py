@@ -13,7 +13,7 @@ def get_config():
     config.steps = 2400
     config.batch_size = 8
     config.architecture = dict(
-        name="deconvnet", depths=(2, 2, 2, 2, 2), widths=(12, 24, 48, 64, 96), fc=192, fc6_kernel=4, start=None
+        name="deconvnet", depths=(2, 2, 2, 2, 2), widths=(12, 24, 48, 64, 96), fc=192, fc6_kernel=2, start=None
     )
     config.evaluate.every = 1200
     return config

@@ -41,10 +41,13 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
 
     source: "scenes/CONFIG" with split "train", "validation" or "test"; "coco" with split "ANNOTATIONS.json:IMAGES";
       "folder" with split "IMAGES:MASKS"; "voc:ROOT", "sbd:ROOT" or "tfds:BUILDER" with the name of a split; or both at
-      once, "coco:ANNOTATIONS.json:IMAGES", "voc:ROOT:SPLIT". Paths are relative to data_dir where that is given, which
+      once, "coco:ANNOTATIONS.json:IMAGES", "voc:ROOT:SPLIT". A split of that form is a source of its own, so that a run may
+      learn from one and be scored on another. Paths are relative to data_dir where that is given, which
       for scenes and tfds is the folder of prepared sets.
     Raises ValueError for a name that is none of these, FileNotFoundError for a folder that is not there.
     """
+    if split.count(":") == 2 and split.partition(":")[0] in FORMS:
+        source, split = split, ""
     kind, _, rest = source.partition(":")
     first, _, own = rest.partition(":")
 

@@ -14,6 +14,7 @@ from jaxvision.data.colour import brightness, contrast, hue, saturation
 from jaxvision.data.copy_paste import CopyPaste
 from jaxvision.data.elastic import Elastic
 from jaxvision.data.geometry import fit, mirror, pad, random_window, resize, turn
+from jaxvision.data.object_crop import ObjectCrop
 from jaxvision.data.ssd_transforms import IoUCrop, PhotometricDistort, ZoomOut
 from jaxvision.suggest import suggest
 
@@ -192,6 +193,7 @@ TRANSFORMS = {
     "zoom_out": ZoomOut,
     "iou_crop": IoUCrop,
     "scale_jitter": ScaleJitter,
+    "object_crop": ObjectCrop,
     "random_scale": RandomScale,
     "elastic": Elastic,
     "crop": Crop,

@@ -1,5 +1,6 @@
 """Where parameters come from: fresh, or a checkpoint, by patterns."""
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -40,7 +41,7 @@ def initialize(variables: dict, rules, loaders: Mapping[str, str] | None = None)
     rules: (pattern, origin) pairs, the first whose regular expression finds the parameter's path counts; origin is
       "fresh", the name of an earlier stage (a key of `loaders`, its directory), a run's directory, or "NAME:FILE.pth",
       the weights of torchvision's model of that name, without its head. What no rule finds is fresh. Running statistics
-      follow the same rules.
+      follow the same rules. A dense layer's kernel that fits becomes that of a convolution over what it read, as in FCN.
     Returns (variables, {"loaded": paths, "fresh": paths, "unused": paths that an origin has and nobody took}).
     Raises ValueError for a parameter that the origin lacks or has in another shape, and for patterns that find nothing.
     """
@@ -60,6 +61,8 @@ def initialize(variables: dict, rules, loaders: Mapping[str, str] | None = None)
             report["fresh"].append(path)
             return leaf
         value = origin_tree(origin).get(path)
+        if value is not None and _is_dense_for(value.shape, leaf.shape):
+            value = value.reshape(leaf.shape)
         if value is None or value.shape != leaf.shape:
             problems.append(f"{path}: wanted {leaf.shape}, {origin} has {None if value is None else value.shape}")
             return leaf
@@ -80,6 +83,11 @@ def initialize(variables: dict, rules, loaders: Mapping[str, str] | None = None)
         f"{origin}: {path}" for origin, tree in trees.items() for path in tree if (origin, path) not in used
     ]
     return variables, report
+
+
+def _is_dense_for(dense: tuple[int, ...], convolution: tuple[int, ...]) -> bool:
+    """Whether a kernel (h w i, o), of a layer that read a map (h, w, i) row by row, is one (h, w, i, o)."""
+    return len(dense) == 2 and len(convolution) == 4 and dense == (math.prod(convolution[:3]), convolution[3])
 
 
 def _load_flat(origin: str) -> dict:

@@ -51,6 +51,12 @@ def test_all_ways_to_name_it(voc):
     assert {tuple(open_source(*names).images) for names in named} == {tuple(open_source(f"voc:{root}:val").images)}
 
 
+def test_a_split_may_be_of_another_source(voc):
+    root = voc[0]
+    found = open_source(f"sbd:{root}", f"voc:{root}:val")
+    assert found.images == open_source(f"voc:{root}:val").images
+
+
 def test_of_several_years_one_must_be_named(voc):
     shutil.copytree(voc[0], voc[0].parent / "VOC2007")
     with pytest.raises(ValueError, match="VOC2007, VOC2012; give the folder of one"):

@@ -15,6 +15,8 @@ from jaxvision.models.backbones.vgg import VGG
 from jaxvision.models.segmentation.fcn import FCN, Upscore, _aligned
 from jaxvision.ops.images import normalize
 from jaxvision.ops.resize import bilinear_kernel, conv_transpose
+from jaxvision.train import init
+from jaxvision.train.optimizer import path_name
 
 RNG = np.random.default_rng(0)
 NAMES = ["fcn32s", "fcn16s", "fcn8s"]
@@ -308,6 +310,41 @@ def test_at_once_scales_what_is_scored():
     wanted = jax.jit(plain.model.apply)({"params": params}, batch)["logits"]
     found = jax.jit(at_once.model.apply)(variables, batch)["logits"]
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_a_classifiers_dense_layers_become_convolutions(monkeypatch):
+    """What `config.init` takes from VGG's fc6 computes on an image of 224 what it computed there."""
+    sizes = dict(depths=(1,) * 5, widths=(4,) * 5, fc=6)
+    vgg = architectures.create("vgg", num_classes=3, dropout=0.0, **sizes)
+    fcn = architectures.create("fcn32s", num_classes=4, input_pad=1, fc6_pad=3, **sizes)
+    batch = batch_of(224, 224)
+    classifier = perturbed(vgg.init(jax.random.key(0), batch))
+    flat = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(classifier)}
+    monkeypatch.setattr(init, "_load_flat", lambda origin: flat)
+    variables = jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(fcn.init, jax.random.key(0), batch)
+    )
+    variables, report = init.initialize(variables, (("^(trunk|fc6|fc7)/", "vgg"),))
+    assert report["unused"] == ["vgg: params/head/bias", "vgg: params/head/kernel"]
+    assert all("score" in path for path in report["fresh"])
+
+    def seen(architecture, variables):
+        found = {}
+
+        def watch(function, arguments, keywords, context):
+            result = function(*arguments, **keywords)
+            found[context.module.name] = result
+            return result
+
+        with nn.intercept_methods(watch):
+            architecture.model.apply(variables, batch)
+        return found
+
+    dense, convolution = seen(vgg, classifier), seen(fcn, variables)
+    for name in ("fc6", "fc7"):
+        assert convolution[name].shape == (1, 7, 7, 6)  # of which the middle sees all of the map, and no padding
+        scale = np.abs(dense[name]).max()
+        np.testing.assert_allclose(convolution[name][:, 3, 3], dense[name], rtol=0, atol=1e-5 * scale)
 
 
 # Training
