@@ -130,3 +130,17 @@ def test_the_layers_that_are_compared_compute_the_same():
     agree(lambda x: layers["library_conv"](x, alone, 8), lambda x: layers["lax_conv"](x, alone, 8), x)
     agree(*(lambda x, impl=impl: layers["roi_align"](x, rois, 7, 4, impl) for impl in ("einsum", "gather")), x)
     assert min(layers["compare"](jnp.sin, jnp.cos, (x,), 3)) > 0
+
+
+def test_the_ideas_are_measured_and_the_window_is_the_convolution(capsys):
+    names = runpy.run_path(str(ROOT / "benchmarks" / "segmentation_ideas.py"))
+    rows = names["measure"](24, 1)
+    assert list(rows) == list(names["NETWORKS"])
+    patches, convolution, full, fcn = rows.values()
+    assert patches["difference"] < 1e-5 and patches["parameters"] == convolution["parameters"]
+    assert patches["sees"] == convolution["sees"] == 38 and full["sees"] == 19
+    # By hand, of one patch: 36 x 36 cells of 16 channels, 16 x 16 of 32, 6 x 6 of 48, then the dense layer and the scores.
+    patch = 2 * (36**2 * 27 * 16 + 16**2 * 144 * 32 + 6**2 * 288 * 48 + 9 * 48 * 128 + 128 * 7)
+    assert patches["gflop"] * 1e9 == 768 * patch  # 576 pixels, in blocks of 256
+    assert full["gflop"] * 1e9 == 2 * 576 * (9 * 3 * 32 + 8 * 9 * 32 * 32 + 32 * 7)
+    assert patches["gflop"] > 10 * convolution["gflop"] and fcn["gflop"] < full["gflop"]
