@@ -1,7 +1,8 @@
 """Images of any size in, results in their own pixels out."""
 
+import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import cv2
 import jax
@@ -83,26 +84,21 @@ class Predictor:
             scale: preprocess.scaled(self.resize, scale) for scale in (tta.scales if tta else ()) if scale != 1
         }
 
-        def forward(variables, batch):
+        def forward(variables, batch, maps):
             with jax.default_matmul_precision(options["precision"]):
                 outputs = architecture.model.apply(variables, batch, train=False)
-                predictions = architecture.predict(outputs, batch)
-            if self._averages:
-                predictions = {"pixel_probabilities": jax.nn.softmax(outputs["logits"].astype(np.float32))}
-            return predictions
+                if maps:
+                    return {"pixel_probabilities": jax.nn.softmax(outputs["logits"].astype(np.float32))}
+                return architecture.predict(outputs, batch)
 
-        self._forward = jax.jit(forward)
+        self._forward, self._maps = (jax.jit(functools.partial(forward, maps=maps)) for maps in (False, True))
 
     def __call__(self, images: Sequence[np.ndarray | str | os.PathLike]) -> list[Result]:
         """Raises ValueError for an empty list and for what is not an image, ImageError for a file that cannot be read."""
-        if isinstance(images, np.ndarray | str | os.PathLike) or not len(images):
-            raise ValueError("Give a list of at least one image, arrays or paths.")
-        images = [self._image(i, image) for i, image in enumerate(images)]
         if self._averages:
-            together = 1 if self.tiles else self.batch_size  # one image's tiles fill batches, and its maps the memory
-            parts = (images[i : i + together] for i in range(0, len(images), together))
-            results = [result for part in parts for result in self._averaged(part)]
-        elif self.tta is None:
+            return [{"semantic": maps.argmax(-1).astype(np.int32)} for maps in self.probabilities(images)]
+        images = self.images(images)
+        if self.tta is None:
             results = self._predict([self._row(image) for image in images])
         else:
             views = self.tta.views()
@@ -113,6 +109,26 @@ class Predictor:
                 own = [self.tta.unmirror(r, image.shape[1]) if m else r for r, (_, m) in zip(own, views)]
                 results.append(self.tta.fuse(own))
         return [self._named(result) for result in results]
+
+    def probabilities(self, images: Sequence[np.ndarray | str | os.PathLike]) -> Iterator[np.ndarray]:
+        """A segmenter's probabilities (H,W,num_classes) float32 of each image, at its own size, one after the other.
+
+        Raises ValueError for architectures of another task, and what a call raises.
+        """
+        if self.task.name != "segmentation":
+            raise ValueError(
+                f"Segmenters give probabilities of pixels; {self.architecture.name} is for {self.task.name}."
+            )
+        images = self.images(images)
+        together = 1 if self.tiles else self.batch_size  # one image's tiles fill batches, and its maps the memory
+        parts = (images[i : i + together] for i in range(0, len(images), together))
+        return (maps for part in parts for maps in self._averaged(part))
+
+    def images(self, images: Sequence[np.ndarray | str | os.PathLike]) -> list[np.ndarray]:
+        """Images, arrays or paths, as arrays (H,W,3) that were checked; raises as a call does."""
+        if isinstance(images, np.ndarray | str | os.PathLike) or not len(images):
+            raise ValueError("Give a list of at least one image, arrays or paths.")
+        return [self._image(i, image) for i, image in enumerate(images)]
 
     def _image(self, index: int, image) -> np.ndarray:
         where = f"image {index}"
@@ -144,8 +160,8 @@ class Predictor:
                 size = fit(original, canvas)
         return preprocess.resized(mirror({"image": image})["image"] if mirrored else image, size, rule), canvas
 
-    def _averaged(self, images: Sequence[np.ndarray]) -> list[Result]:
-        """A segmenter's results from the mean of what it says in every window of every view."""
+    def _averaged(self, images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Each image's mean of the probabilities in every window of every view."""
         tta = self.tta or TTA(flip=False)
         totals = {}
         for scale in tta.scales:
@@ -157,7 +173,7 @@ class Predictor:
                     for y, x, weight in tiles.windows(seen.shape[:2]):
                         rows.append(_laid(seen[y, x], tiles.size, image.shape[:2]))
                         places.append((i, mirrored, seen.shape[:2], y, x, weight))
-            for n, result in self._outcomes(rows):
+            for n, result in self._outcomes(rows, self._maps):
                 i, mirrored, size, y, x, weight = places[n]
                 probabilities = result["pixel_probabilities"]
                 if i not in means:
@@ -167,13 +183,17 @@ class Predictor:
             for i, image in enumerate(images):
                 mean = resize_maps(means.pop(i), image.shape[:2])
                 totals[i] = np.add(totals[i], mean, out=totals[i]) if i in totals else mean
-        return [{"semantic": totals.pop(i).argmax(-1).astype(np.int32)} for i in range(len(images))]
+        views = len(tta.views())
+        for i in range(len(images)):
+            total = totals.pop(i)
+            total /= views
+            yield total
 
     def _predict(self, rows: Sequence[dict]) -> list[Result]:
-        results = dict(self._outcomes(rows))
+        results = dict(self._outcomes(rows, self._forward))
         return [results[i] for i in range(len(rows))]
 
-    def _outcomes(self, rows: Sequence[dict]) -> Iterator[tuple[int, Result]]:
+    def _outcomes(self, rows: Sequence[dict], forward: Callable) -> Iterator[tuple[int, Result]]:
         """(index, result) of every row, as the network gives them."""
         kinds = {}  # images of one canvas and dtype go together
         for i, row in enumerate(rows):
@@ -183,7 +203,7 @@ class Predictor:
                 chosen = members[start : start + self.batch_size]
                 filled = chosen + chosen[-1:] * (self.batch_size - len(chosen))
                 batch = {name: np.stack([rows[i][name] for i in filled]) for name in ("image", "image_size")}
-                predictions = jax.device_get(self._forward(self.variables, batch))
+                predictions = jax.device_get(forward(self.variables, batch))
                 for r, i in enumerate(chosen):
                     yield i, self._result({name: value[r] for name, value in predictions.items()}, rows[i])
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from jaxvision import TTA, Predictor, Tiles, preprocess
 from jaxvision.architecture import Architecture
-from jaxvision.models.segmentation.segmenter import segmentation_losses, segmentation_predict
+from jaxvision.models.segmentation.objective import segmentation_losses, segmentation_predict
 from jaxvision.predictor import resize_maps
 
 RNG = np.random.default_rng(0)
@@ -113,7 +113,7 @@ def test_pixels_scored_for_themselves_do_not_see_the_tiles():
     for result, whole in zip(tiled(images), predictor(by_colour)(images)):
         assert result["semantic"].dtype == np.int32
         np.testing.assert_array_equal(result["semantic"], whole["semantic"])
-    assert tiled._forward._cache_size() == 1  # whatever the sizes
+    assert tiled._maps._cache_size() == 1  # whatever the sizes
 
 
 def test_what_lies_within_the_tiles_is_seen_as_in_the_whole():
