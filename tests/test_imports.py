@@ -16,8 +16,8 @@ HOST = (
     "jaxvision.metrics.classification",
 )
 LIFTED = (
-    "jaxvision.ops.anchors, jaxvision.ops.boxes, jaxvision.ops.masks, jaxvision.ops.matching, jaxvision.ops.nms, "
-    "jaxvision.ops.pool, jaxvision.ops.resize, jaxvision.ops.roi, jaxvision.ops.sampling, "
+    "jaxvision.ops.anchors, jaxvision.ops.boxes, jaxvision.ops.crf, jaxvision.ops.masks, jaxvision.ops.matching, "
+    "jaxvision.ops.nms, jaxvision.ops.pool, jaxvision.ops.resize, jaxvision.ops.roi, jaxvision.ops.sampling, "
     "jaxvision.losses.box_regression, jaxvision.losses.cross_entropy, jaxvision.losses.focal"
 )
 
