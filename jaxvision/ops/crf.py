@@ -98,16 +98,23 @@ def mean_field(
     if image.shape != (height, width, 3) or (valid is not None and valid.shape != (height, width)):
         found = f"{image.shape}" + ("" if valid is None else f" and valid {valid.shape}")
         raise ValueError(f"logits {logits.shape} go with an image {(height, width, 3)}, not {found}")
+    weights = [jnp.asarray(w, jnp.float32) for w in (settings.bilateral_weight, settings.gaussian_weight)]
+    mu = 1 - jnp.eye(classes) if settings.compatibility is None else jnp.asarray(settings.compatibility, jnp.float32)
+    for name, array, shapes in (
+        *zip(("bilateral_weight", "gaussian_weight"), weights, [((), (classes,), (classes, classes))] * 2),
+        ("compatibility", mu, ((classes, classes),)),
+    ):
+        if array.shape not in shapes:
+            raise ValueError(f"{name} is of shape {array.shape}; for {classes} classes: {', '.join(map(str, shapes))}")
+
     unary = logits.reshape(-1, classes).astype(jnp.float32)
     present = jnp.ones(len(unary), bool) if valid is None else valid.ravel()
     filters = _filters(image, settings, present, method, block_bytes)
     messages = [_normalized(filter, present, settings) for filter in filters]
-    weights = [jnp.asarray(w, jnp.float32) for w in (settings.bilateral_weight, settings.gaussian_weight)]
-    mu = 1 - jnp.eye(classes) if settings.compatibility is None else jnp.asarray(settings.compatibility, jnp.float32)
 
-    @jax.checkpoint  # else every iteration would keep what its kernels computed
+    @functools.partial(jax.checkpoint, prevent_cse=False)  # else every iteration keeps what its kernels computed
     def iterate(refined, _):
-        q = jax.nn.softmax(refined)
+        q = jnp.where(present[:, None], jax.nn.softmax(refined), 0)
         total = sum(_mix(w, message(q)) for w, message in zip(weights, messages))
         return unary - _mix(mu, total), None
 

@@ -98,7 +98,7 @@ def test_pixels_that_take_no_part(block_bytes):
 def test_an_image_alone_is_that_image_on_a_larger_canvas():
     logits, image = example()
     valid = np.pad(np.ones((8, 10), bool), ((0, 4), (0, 2)))
-    canvas = [np.pad(a, ((0, 4), (0, 2), (0, 0)), constant_values=7) for a in (logits, image)]
+    canvas = [np.pad(a, ((0, 4), (0, 2), (0, 0)), constant_values=v) for a, v in ((logits, np.nan), (image, 7))]
     for method in ("exact", "fast"):
         found = run(SMALL, method)(*canvas, valid)
         np.testing.assert_allclose(found[:8, :10], run(SMALL, method)(logits, image), atol=2e-5)
@@ -208,6 +208,15 @@ def test_what_is_wrong_is_named():
         mean_field(logits, image[:, :-1], SMALL)
     with pytest.raises(ValueError, match="'slow'; 'fast' and 'exact'"):
         mean_field(logits, image, SMALL, method="slow")
+    for wrong, message in (
+        (
+            {"bilateral_weight": np.ones(3)},
+            r"bilateral_weight is of shape \(3,\); for 4 classes: \(\), \(4,\), \(4, 4\)",
+        ),
+        ({"compatibility": np.ones(4)}, r"compatibility is of shape \(4,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mean_field(logits, image, dataclasses.replace(SMALL, **wrong))
     for wrong, message in (
         ({"bilateral_rgb": 0.0}, "bilateral_rgb is 0"),
         ({"iterations": -1}, "iterations is -1"),
