@@ -1,5 +1,6 @@
 """The benchmarks measure what they say: figures are checked strictly, and the ways that are compared compute the same."""
 
+import os
 import pathlib
 import re
 import runpy
@@ -107,6 +108,18 @@ def test_train_step_reads_a_recipe_that_extends_another():
     command = [sys.executable, "benchmarks/train_step.py", "configs/mask_rcnn_scenes.py", "--config.steps=0"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "config.steps must be a whole number of at least 1, got 0" in done.stderr
+
+
+def test_crf_prints_what_it_measured(scenes_dir):
+    command = [sys.executable, "benchmarks/crf.py", "--quick", f"--data_dir={scenes_dir}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    lines = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()]
+    [seconds, first, peak, before] = map(float, next(cells for cells in lines if cells[0] == "fast")[3:])
+    assert 0 < seconds < first and peak >= before > 0
+    [same, worst, band, *right] = (float(cell.strip("%")) for cell in lines[-1][1:])
+    assert same == worst > 99 and 95 < band <= 100 and min(right[1:]) > right[0]
 
 
 def test_the_layers_that_are_compared_compute_the_same():
