@@ -24,6 +24,7 @@ RATE = {
 REST = {"fcos": 0.6}  # centerness aims at values between 0 and 1: their entropy cannot be learnt away
 SIDES = {  # of c1..c5, where they are not halves
     "alexnet": (15, 7, 3, 3, 3),
+    "crf_rnn": (64, 64, 64),
     "deeplabv3": (32, 16, 8, 8, 8),
     "deeplabv3plus": (32, 16, 8, 4, 4),
     "dilated": (62, 30, 14, 12, 8),
@@ -67,7 +68,7 @@ def test_variables_are_plain_dicts(network):
 
     check(network.variables)
     name = network.architecture.name
-    normed = SMALL[name].get("norm", "none") == "batch" or name in ("deconvnet", "resnet")
+    normed = SMALL[name].get("norm", "none") == "batch" or name in ("crf_rnn", "deconvnet", "resnet")
     assert set(network.variables) == {"params"} | ({"batch_stats"} if normed else set())
 
 
@@ -194,7 +195,7 @@ def test_named_maps_can_be_perturbed_and_explained(network):
     maps = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), batch)["perturbations"]
     names = {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(maps)}
     levels = [f"c{level}" for level, _ in enumerate(SIDES.get(network.architecture.name, range(5)), 1)]
-    room = () if network.architecture.name == "full_resolution" else ("trunk",)
+    room = {"crf_rnn": ("base",), "full_resolution": ()}.get(network.architecture.name, ("trunk",))
     assert {"/".join((*room, level)) for level in levels} <= names
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), maps)
 
@@ -209,9 +210,9 @@ def test_named_maps_can_be_perturbed_and_explained(network):
     variables = {**network.variables, "params": jax.tree.map(lambda leaf: leaf + 0.01, network.variables["params"])}
     (value, kept), gradient = explain(zeros, variables)
     for name in levels[-3:]:
-        assert np.abs((gradient["trunk"] if room else gradient)[name]).max() > 0, name
-    inner = zeros["trunk"] if room else zeros
+        assert np.abs((gradient[room[0]] if room else gradient)[name]).max() > 0, name
+    inner = zeros[room[0]] if room else zeros
     inner = {**inner, levels[-2]: inner[levels[-2]] + 1.0}
-    (other, moved), _ = explain({**zeros, "trunk": inner} if room else inner, variables)
+    (other, moved), _ = explain({**zeros, room[0]: inner} if room else inner, variables)
     np.testing.assert_allclose(moved, kept + 1, rtol=1e-5)
     assert other != value
