@@ -5,31 +5,22 @@ python train.py --config=configs/dilated_voc.py --workdir=runs/dilated_voc
 reaches: (not measured here; the paper has mean IU 0.676 for the front end on VOC 2012's test set, 0.735 with the large context
 module, both trained on COCO too)
 
-`config.data.dir` is the folder that holds benchmark_RELEASE, SBD, and VOCdevkit/VOC2012; the ImageNet weights lie where
-train.py is run. Batches of 14, momentum 0.9, rate 1e-3 for 60,000 steps of the front end; 1e-3 for the context module on it
-and 1e-5 for both, by the authors' code.
+The data are those of configs/fcn8s_voc.py. Batches of 14, momentum 0.9, rate 1e-3 for 60,000 steps of the front end; 1e-3
+for the context module on it and 1e-5 for both, by the authors' code.
 
 Departures: 20,000 steps each for the last two stages, which the paper does not give for VOC alone; no images of COCO.
 """
 
-from jaxvision import config as configs
+from configs import fcn8s_voc
 
 
 def get_config():
-    config = configs.default()
+    config = fcn8s_voc.get_config()
     config.batch_size = 14
     config.architecture = dict(name="dilated", context="large")
-    config.data.source = "sbd:benchmark_RELEASE"
-    config.data.train = "train"
-    config.data.validation = "voc:VOCdevkit/VOC2012:val"
     config.data.canvas = (504, 504)
-    config.data.workers = 8
-    config.data.transforms = dict(flip={})
-    config.optimizer.name = "sgd"
     config.optimizer.learning_rate = 1e-3
-    config.optimizer.schedule = "constant"
-    config.optimizer.weight_decay = 5e-4
-    config.init = (("^(trunk|fc6|fc7)/", "vgg16:vgg16-397923af.pth"),)
+    config.optimizer.factors = ()
     config.steps = 60_000
     config.evaluate.every = config.checkpoint.every = 5000
     config.stages = (

@@ -157,3 +157,46 @@ def test_the_ideas_are_measured_and_the_window_is_the_convolution(capsys):
     assert patches["gflop"] * 1e9 == 768 * patch  # 576 pixels, in blocks of 256
     assert full["gflop"] * 1e9 == 2 * 576 * (9 * 3 * 32 + 8 * 9 * 32 * 32 + 32 * 7)
     assert patches["gflop"] > 10 * convolution["gflop"] and fcn["gflop"] < full["gflop"]
+
+
+@pytest.fixture(scope="module")
+def claims():
+    return runpy.run_path(str(ROOT / "benchmarks" / "segmentation_claims.py"))
+
+
+def test_a_claim_is_judged_by_the_spread_of_its_seeds(claims):
+    verdict = claims["verdict"]
+    low, high = np.array([0.50, 0.51, 0.52]), np.array([0.60, 0.61, 0.62])
+    assert verdict(high, low) == "holds" and verdict(low, high) == "does not hold"
+    assert verdict(low + 0.01, low) == "undecided" and verdict(low, low + 0.01) == "undecided"
+    assert verdict(high[:1], low[:1]) == "one seed: not judged"
+    known = {*claims["VARIANTS"], claims["CRF"]}
+    for _, better, worse, metric in claims["CLAIMS"]:
+        assert better in known and worse in known and metric in claims["METRICS"]
+    assert all(v.after in claims["VARIANTS"] for v in claims["VARIANTS"].values() if v.after)
+
+
+def test_the_tables_of_claims_hold_what_was_measured(claims):
+    names = [*claims["METRICS"], "seconds"]
+    found = {
+        name: {metric: np.array([value, value + 0.02]) for metric in names}
+        for name, value in (("FCN-8s", 0.5), ("FCN-16s", 0.4), ("FCN with", 0.45))
+    }
+    found["FCN-8s with CRF"] = found.pop("FCN with")
+    lines = claims["tables"](found)
+    assert "| finer strides of FCN score more | FCN-8s | FCN-16s | mean_iu | +0.1000 | 0.0200 | holds |" in lines
+    assert any(line.startswith("| a dense CRF sharpens FCN-8s") and line.endswith("does not hold |") for line in lines)
+    assert not any("DeconvNet" in line for line in lines)  # whose runs are not there
+    assert any(line.startswith("| FCN-8s | ") and "0.5100 ± 0.0141" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_claims_train_go_on_and_are_refined(claims, scenes_dir, tmp_path):
+    claims["refine"].__globals__["IMAGES"] = 2
+    data = {"dir": scenes_dir, "validation": "validation[:4]", "workers": 0}
+    for name in ("front end", "context, identity", "FCN-8s"):
+        claims["train"](name, 0, 4, tmp_path, {"data": data})
+    claims["refine"](0, tmp_path)
+    for name in ("front end", "context, identity", "FCN-8s", claims["CRF"]):
+        values = claims["scores"](name, tmp_path, 1)
+        assert all(0 <= values[metric][0] <= 1 for metric in claims["METRICS"]) and values["seconds"][0] > 0
