@@ -1,7 +1,7 @@
 """Every field of a batch and of a prediction: its shape, dtype and meaning.
 
 A batch is a dict of arrays with a leading B. Letters in shapes: H, W the canvas; N `max_boxes`; P proposals; K joints,
-M the side of an instance's mask grid. Only the fields that the architecture's task needs are present.
+M the side of an instance's mask grid; C classes. Only the fields that the architecture's task needs are present.
 """
 
 import dataclasses
@@ -36,6 +36,7 @@ TRUTH = {
     "mask_boxes": Field(("N", 4), np.float32, "the frame that the mask's grid covers"),
     "keypoints": Field(("N", "K", 3), np.float32, "x, y, and visibility: 0 unlabelled, 1 hidden, 2 visible"),
     "semantic": Field(("H", "W"), np.int32, "class of the pixel; 255 is ignored", 255),
+    "semantic_labels": Field(("H", "W", "C"), np.bool_, "classes of the pixel, where it may have several"),
     "pixel_weights": Field(("H", "W"), np.float32, "weight of the pixel in the loss; absent: all weigh the same"),
     "proposals": Field(("P", 4), np.float32, "external region proposals"),
     "proposals_valid": Field(("P",), np.bool_, "rows that hold a proposal"),
@@ -83,10 +84,11 @@ def blank(
     mask_size: int = 112,
     joints: int = 0,
     proposals: int = 1,
+    classes: int = 1,
 ) -> dict[str, np.ndarray]:
     """A batch of empty images without any object: what a model needs to create its variables."""
     height, width = canvas
-    letters = {"H": height, "W": width, "N": max_boxes, "P": proposals, "K": joints, "M": mask_size}
+    letters = {"H": height, "W": width, "N": max_boxes, "P": proposals, "K": joints, "M": mask_size, "C": classes}
     batch = {
         name: np.full(
             (batch_size, *(letters.get(s, s) for s in FIELDS[name].shape)), FIELDS[name].fill, FIELDS[name].dtype

@@ -60,8 +60,8 @@ def test_init_is_a_function_of_its_key_and_can_be_traced():
 
 
 def test_a_blank_batch_has_the_fields_and_shapes_that_are_documented():
-    batch = fields.blank(fields.FIELDS, (40, 60), 2, max_boxes=3, mask_size=28, joints=5, proposals=7)
-    letters = {"H": 40, "W": 60, "N": 3, "M": 28, "K": 5, "P": 7}
+    batch = fields.blank(fields.FIELDS, (40, 60), 2, max_boxes=3, mask_size=28, joints=5, proposals=7, classes=4)
+    letters = {"H": 40, "W": 60, "N": 3, "M": 28, "K": 5, "P": 7, "C": 4}
     for name, field in fields.FIELDS.items():
         assert batch[name].shape == (2, *(letters.get(side, side) for side in field.shape)), name
         assert batch[name].dtype == field.dtype, name
