@@ -8,7 +8,7 @@ The data are those of configs/fcn8s_voc.py. Batches of 64, momentum 0.9, rate 0.
 10,000 of 40,000 steps; windows of 250 pixels, cropped to 224 and mirrored.
 
 Departures: squares around objects, moved at random in the second stage where the paper takes EdgeBox's proposals; validation
-is on whole images that are fitted to 224 pixels; statistics are running ones.
+is on whole images, those of configs/fcn8s_voc.py, that are fitted to 224 pixels; statistics are running ones.
 """
 
 from configs import fcn8s_voc

@@ -5,8 +5,8 @@ python train.py --config=configs/deeplabv3plus_cityscapes.py --workdir=runs/deep
 reaches: (not measured here; the paper has mean IU 0.7879 on validation for xception65)
 
 Cityscapes is TFDS's, prepared in `config.data.dir`. Crops of 769 pixels, 90,000 steps; all else is
-configs/deeplabv3plus_voc.py's. Whole images, of 1024 x 2048 pixels, are what validation sees: `jaxvision evaluate --tiles`
-sees them in windows.
+configs/deeplabv3plus_voc.py's. During training validation images, of 1024 x 2048 pixels, are fitted to 769, 0.375 times their
+size: the score to compare is that of `jaxvision evaluate --workdir=runs/deeplabv3plus_cityscapes --tiles=769,769`.
 """
 
 from configs import deeplabv3plus_voc

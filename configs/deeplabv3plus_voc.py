@@ -10,7 +10,8 @@ from scratch: its weights are the authors' and in no file that is read here. Cro
 0.25, batches of 16, rate 0.007 with a power of 0.9 for 30,000 steps, decay 1e-4, for Xception 4e-5.
 
 Departures: SBD's training set, not the 10,582 images of both sets together, which a list of your own names; depthwise kernels
-decay too; running statistics keep 0.9 of themselves; the second stage at rate 1e-4 with frozen norms is yours to add.
+decay too; running statistics keep 0.9 of themselves; Xception's eps of 1e-3 is ASPP's and the decoder's too; validation images,
+of which SBD's training set holds a part, are fitted to 513 pixels; the second stage at rate 1e-4 with frozen norms is yours to add.
 """
 
 from configs import fcn8s_voc

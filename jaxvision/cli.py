@@ -101,14 +101,16 @@ def _evaluate(options) -> None:
     from jaxvision.train import sharding
     from jaxvision.train.evaluate import evaluate, make_eval_step
     from jaxvision.train.logging import table, write_json
-    from jaxvision.train.loop import make_batches
+    from jaxvision.train.loop import check_classes, make_batches
 
-    config, architecture, variables, _ = load_run(options.workdir)
+    config, architecture, variables, class_names = load_run(options.workdir)
     if options.source:
         config.data.source, config.data[options.split], config.data.dir = options.source, "", ""
     if options.split == "test" and not config.data.test and not options.source:
         config.data.test = "test"
-    batches = make_batches(config, options.split, tasks.get(architecture.task), train=False)
+    task = tasks.get(architecture.task)
+    batches = make_batches(config, options.split, task, train=False)
+    check_classes(options.source or options.split, task.class_names(batches.source), options.workdir, class_names)
     views = _views(options, batches.source.flip_pairs)
     if views:
         own_size = "tiles" in views
@@ -133,9 +135,12 @@ def _evaluate(options) -> None:
 
 def _evaluate_views(predictor, source):
     """(scores, evaluator) of a source's images as a predictor sees them."""
+    from jaxvision.data import validation
+
     evaluator = predictor.task.evaluator(source)
     for start in range(0, len(source), predictor.batch_size):
-        examples = [source[i] for i in range(start, min(start + predictor.batch_size, len(source)))]
+        rows = range(start, min(start + predictor.batch_size, len(source)))
+        examples = [validation.validate(source[i], len(source.class_names)) for i in rows]
         for example, result in zip(examples, predictor([example["image"] for example in examples])):
             evaluator.update(example["image_id"], result)
     return evaluator.compute(), evaluator

@@ -111,7 +111,7 @@ class Predictor:
         return [self._named(result) for result in results]
 
     def probabilities(self, images: Sequence[np.ndarray | str | os.PathLike]) -> Iterator[np.ndarray]:
-        """A segmenter's probabilities (H,W,num_classes) float32 of each image, at its own size, one after the other.
+        """A segmenter's probabilities (H,W,num_classes) float32, the softmax of its scores, of each image at its own size.
 
         Raises ValueError for architectures of another task, and what a call raises.
         """

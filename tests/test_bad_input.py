@@ -253,7 +253,8 @@ def test_a_devkit_trains_and_is_scored(tiny_segmenter, tmp_path):
     config = tiny_config("segmenter", steps=2, evaluate={"every": 2}, data=data)
     scores = run(config, str(tmp_path / "run"))["validation"]
     assert 0 <= scores["mean_iu"] <= 1 and np.isfinite(scores["loss"]) and "mean_iu/class/aeroplane" in scores
-    assert len(list((tmp_path / "run" / "pictures").glob("*.png"))) == 3
+    pictures = {path.stem for path in (tmp_path / "run" / "pictures").glob("*.png")}
+    assert pictures == {f"step_0000002_{name}" for name in ("image_0", "image_1", "image_2", "confusion")}
     for path in (tmp_path / "voc" / "SegmentationClass").glob("2007_0000*.png"):
         path.write_bytes(coloured(np.zeros((48, 64), int)))
     with pytest.raises(ValueError, match=r"2007_00000\d\.png: a picture in colour"):
@@ -267,6 +268,12 @@ def test_splits_of_different_classes_are_named(tiny_segmenter, tmp_path):
     config = tiny_config("segmenter", data={**data, "validation": "val/images:val/masks"})
     with pytest.raises(ValueError, match=r"data\.validation has 3 classes, data\.train 4: name the same"):
         run(config, str(tmp_path / "run"))
+    for split, names in ("train", "abcd"), ("val", "abdc"):
+        (tmp_path / split / "masks" / "classes.txt").write_text("\n".join(names))
+    with pytest.raises(
+        ValueError, match=r"data\.validation has other classes than data\.train: class 2 is 'd', not 'c'"
+    ):
+        run(config, str(tmp_path / "again"))
 
 
 def test_transforms_that_need_what_a_set_has_not_are_named(tmp_path):

@@ -46,7 +46,7 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
       for scenes and tfds is the folder of prepared sets.
     Raises ValueError for a name that is none of these, FileNotFoundError for a folder that is not there.
     """
-    if split.count(":") == 2 and split.partition(":")[0] in FORMS:
+    if split.count(":") >= 2 and split.partition(":")[0] in FORMS:
         source, split = split, ""
     kind, _, rest = source.partition(":")
     first, _, own = rest.partition(":")

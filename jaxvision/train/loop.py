@@ -8,7 +8,7 @@ import functools
 import importlib.metadata
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -81,6 +81,17 @@ def make_batches(config, split: str, task: tasks.Task, *, train: bool) -> Batche
         skip_bad=config.data.skip_bad,
         part=(jax.process_index(), jax.process_count()),
     )
+
+
+def check_classes(found: str, names: Sequence[str], learnt: str, known: Sequence[str]) -> None:
+    """Raises ValueError where the class names of what is found differ from those of what was learnt from."""
+    if len(names) != len(known):
+        raise ValueError(f"{found} has {len(names)} classes, {learnt} {len(known)}: name the same classes in both.")
+    for number, (name, other) in enumerate(zip(names, known)):
+        if name != other:
+            raise ValueError(
+                f"{found} has other classes than {learnt}: class {number} is {name!r}, not {other!r}. Name and order them alike."
+            )
 
 
 class Run:
@@ -186,11 +197,9 @@ class Run:
         return result
 
     def _to_score(self, split: str) -> Batches:
-        """The batches of a split. Raises ValueError where it has not as many classes as the one that is learnt from."""
+        """The batches of a split. Raises ValueError where it has not the classes that are learnt from."""
         batches = make_batches(self.config, split, self.task, train=False)
-        found, learnt = len(batches.source.class_names), len(self.batches.source.class_names)
-        if found != learnt:
-            raise ValueError(f"data.{split} has {found} classes, data.train {learnt}: name the same classes in both.")
+        check_classes(f"data.{split}", batches.source.class_names, "data.train", self.batches.source.class_names)
         return batches
 
     def _scores(self, batches, title: str, watch=None) -> dict[str, float]:

@@ -53,9 +53,19 @@ def test_a_base_that_is_no_segmenter_and_other_mistakes_are_errors():
     for options, match in (
         ({"base": {"name": "resnet"}}, "The base of a CRF is a segmenter; resnet is for classification"),
         ({"base": {"widths": (4,)}}, "needs the name of its architecture"),
+        ({"base": {"name": "unet", "loss": {"pixel": "focal"}}}, "give `loss` to crf_rnn"),
         ({"preset": "deeplab"}, "no preset 'deeplab'; did you mean"),
         ({"method": "slow"}, "method 'slow' is not one of fast, exact"),
         ({"base": {"name": "fcn8s", "depht": 3}}, "no option 'depht'"),
     ):
         with pytest.raises(ValueError, match=match):
             architectures.create("crf_rnn", num_classes=3, **options)
+
+
+def test_a_base_that_scores_some_pixels_alone_cannot_be_refined():
+    architecture = create("crf_rnn", base=dict(name="sliding_window", widths=(4,), fc=8, samples=9))
+    batch = batch_of([example(0)], "segmentation")
+    variables = jax.eval_shape(architecture.init, jax.random.key(0), batch)
+    rngs = {"sampler": jax.random.key(0), "dropout": jax.random.key(0)}
+    with pytest.raises(ValueError, match="set samples=0"):
+        jax.eval_shape(lambda v: architecture.model.apply(v, batch, train=True, rngs=rngs), variables)

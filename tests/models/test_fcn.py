@@ -386,7 +386,12 @@ def test_options_that_cannot_be_meant():
         create("fcn8s", width_=(1,))
     with pytest.raises(ValueError, match="no trunk 'resnet50'; known: vgg11, vgg13, vgg16, vgg19, alexnet, googlenet"):
         architectures.create("fcn8s", num_classes=2, backbone="resnet50")
-    for options, foreign in ((dict(width=0.5), "width"), (dict(backbone="alexnet", depths=(1,)), "depths")):
+    for options, foreign in (
+        (dict(width=0.5), "width"),
+        (dict(backbone="alexnet", depths=(1,)), "depths"),
+        (dict(backbone="alexnet", norm="batch"), "norm"),
+        (dict(backbone="googlenet", fc=8, fc6_pad=1), "fc, fc6_pad"),
+    ):
         with pytest.raises(ValueError, match=f"has no option {foreign}"):
             architectures.create("fcn32s", num_classes=2, **options)
     assert isinstance(create("fcn8s").model, FCN) and "deconv" in SMALL["fcn8s"]

@@ -74,6 +74,33 @@ def test_pixels_without_a_label_are_no_loss_even_where_they_are_seen():
     assert architecture.losses(outputs, batch)["pixel"][1] == 10
 
 
+def test_fields_of_pixels_are_those_of_the_pixels_seen():
+    """Overlapping labels and weights, of which the loss has one for each pixel."""
+    rng, (pixels, scores) = np.random.default_rng(0), (np.array([[5, 17], [2, 9]]), np.zeros((2, 2, 3), np.float32))
+    batch = {
+        "semantic": rng.integers(0, 3, (2, 4, 5)).astype(np.int32),
+        "semantic_labels": rng.random((2, 4, 5, 3)) < 0.5,
+        "pixel_weights": rng.random((2, 4, 5)).astype(np.float32),
+    }
+    architecture = create("sliding_window", loss=dict(pixel="sigmoid"))
+    total, count = architecture.losses({"pixel_logits": scores, "pixels": pixels}, batch)["pixel"]
+    weights = np.take_along_axis(batch["pixel_weights"].reshape(2, -1), pixels, 1)
+    assert count == 4 and float(total) == pytest.approx(3 * np.log(2) * weights.sum(), rel=1e-5)  # of scores of 0
+    high = architecture.losses({"pixel_logits": scores + 5, "pixels": pixels}, batch)["pixel"][0]
+    labels = np.stack([batch["semantic_labels"][i].reshape(-1, 3)[pixels[i]] for i in range(2)])
+    wanted = (np.where(labels, np.log1p(np.exp(-5.0)), 5 + np.log1p(np.exp(-5.0))).sum(-1) * weights).sum()
+    assert float(high) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_every_pixel_may_be_trained_on_whatever_the_view():
+    batch = batch_of([example(0, 24)], "segmentation", (24, 24))
+    architecture = create("sliding_window", samples=0, view="patches", dropout=0.5)
+    variables = architecture.init(jax.random.key(0), batch)
+    rngs = {"dropout": jax.random.key(0)}
+    outputs = jax.jit(lambda v: architecture.model.apply(v, batch, train=True, rngs=rngs))(variables)
+    assert outputs["logits"].shape == (1, 24, 24, 4) and "pixels" not in outputs
+
+
 def test_another_view_is_an_error():
     with pytest.raises(ValueError, match='view \'window\' is not "convolution" or "patches"'):
         architectures.create("sliding_window", num_classes=2, view="window")

@@ -50,3 +50,12 @@ def test_what_is_no_confusion_matrix():
         draw_confusion(np.eye(2), NAMES)
     with pytest.raises(ValueError, match="of them 1 below 0 or not a number"):
         draw_confusion([[1, -1], [0, 0]], NAMES[:2])
+
+
+def test_a_hundred_classes_have_smaller_cells_and_no_numbers():
+    matrix = np.eye(100) * 7
+    picture = draw_confusion(matrix, [f"class {n}" for n in range(100)])
+    assert max(picture.shape) < 3300
+    cells = picture[-20 - 3000 : -20, -20 - 3000 : -20].reshape(100, 30, 100, 30, 3)
+    for n in (0, 57, 99):
+        assert (cells[n, 1:, n, 1:] == FULL).all() and (cells[n, 1:, n - 1, 1:] == 255).all()

@@ -26,6 +26,8 @@ class CRFSegmenter(nn.Module):
 
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
         outputs, image = self.base(batch, train), batch["image"]
+        if "logits" not in outputs:
+            raise ValueError("The base of a CRF scores every pixel in training too: of a sliding_window set samples=0.")
         image = image.astype(jnp.float32) * (1 if image.dtype == jnp.uint8 else 255)
         refined = self.crf(outputs["logits"], image, batch["image_size"], train)
         return {**outputs, "unary_logits": outputs["logits"], "logits": refined}
@@ -47,7 +49,7 @@ def crf_rnn(
 
     base: `name` and options of the segmenter; None is FCN-8s as published. preset: of `jaxvision.ops.crf.PRESETS`, where the
     CRF begins. weights, iterations (in training and otherwise), method: see `CRFRNN`. axis, remat, dtype: the base's.
-    Raises ValueError for another preset or method, and a base that is no segmenter.
+    Raises ValueError for another preset or method, and a base that is no segmenter or has a loss of its own.
     """
     if preset not in PRESETS:
         raise ValueError(f"There is no preset {preset!r}; {suggest(preset, PRESETS)}")
@@ -57,6 +59,8 @@ def crf_rnn(
     options = {**{name: value for name, value in given.items() if value is not None}, **(base or {"name": "fcn8s"})}
     if "name" not in options:
         raise ValueError("The base of a CRF needs the name of its architecture: base=dict(name=...).")
+    if options.get("loss"):
+        raise ValueError("The base of a CRF learns from the refined scores: give `loss` to crf_rnn, not to its base.")
     below = create(options.pop("name"), num_classes=num_classes, **options)
     if below.task != "segmentation":
         raise ValueError(f"The base of a CRF is a segmenter; {below.name} is for {below.task}.")

@@ -104,7 +104,7 @@ def deeplabv3plus(
     remat: bool = False,
     dtype: Any = jnp.float32,
 ) -> Architecture:
-    """DeepLabv3+; the defaults are the paper's on Xception-65.
+    """DeepLabv3+; the defaults are the paper's on Xception-65, but for its trunk's eps of 1e-3 (norm="batch:1e-3" has it).
 
     backbone: "xception41", "xception65", "xception71", "resnet50", "resnet101", ... or "mobilenet_v3_large"; depths, widths,
     stem, stem_width override parts of a ResNet, `middle` of an Xception, `width` of an Xception or MobileNetV3.

@@ -178,10 +178,10 @@ def _fcn(
 ) -> Architecture:
     """FCN; the defaults are the paper's on VGG16.
 
-    backbone: "vgg16" or another VGG, "alexnet" or "googlenet", which keeps no dense layers but its BatchNorm; depths and
-    widths override those of a VGG, widths those of AlexNet, `width` is a factor of GoogLeNet's. at_once: maps of stride 16 and
-    8 are scaled by 0.01 and 0.0001 before they are scored, as the authors do where all strides are trained together and not
-    one after the other. fc, fc6_kernel: None is the trunk's. See `FCN`.
+    backbone: "vgg16" or another VGG, "alexnet", which has no norm, or "googlenet", which has one but no dense layers (fc6, fc7
+    and their dropout); depths and widths override those of a VGG, widths those of AlexNet, `width` is a factor of GoogLeNet's.
+    at_once: maps of stride 16 and 8 are scaled by 0.01 and 0.0001 before they are scored, as the authors do where all strides
+    are trained together and not one after the other. fc, fc6_kernel: None is the trunk's. See `FCN`.
     Raises ValueError for an unknown trunk or an option of another one.
     """
     if deconv not in ("paper", "fixed", "learned"):
@@ -197,7 +197,11 @@ def _fcn(
     elif kind.trunk is AlexNet:
         options.update(ceil_mode=True, norm=None, axis=None)
     options = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items() if v is not None}
-    foreign = sorted(options.keys() - kind.trunk.__dataclass_fields__.keys())
+    given = {"fc": fc, "fc6_kernel": fc6_kernel, "fc6_pad": fc6_pad} if kind.trunk is GoogLeNet else {}
+    given |= {"norm": norm != "none"} if kind.trunk is AlexNet else {}
+    foreign = sorted(
+        options.keys() - kind.trunk.__dataclass_fields__.keys() | {n for n, value in given.items() if value}
+    )
     if foreign:
         raise ValueError(f"A trunk {backbone!r} has no option {', '.join(foreign)}.")
     # The paper's pad of 100 stands in the place of the first convolution's own padding.

@@ -38,7 +38,7 @@ def segmentation_losses(
 
     pixel: "softmax" cross-entropy; "sigmoid", the sum of a binary one for each class, for classes that overlap where the
       batch has `semantic_labels`; or "focal", the same with the factors of `alpha` and `gamma`.
-    class_weights: of each class, by which its pixels count in the sum and in the count.
+    class_weights: of each class, by which its pixels count in the sum and, over pixels, in the count.
     hard: learn from that fraction of each image's pixels alone, those of the greatest loss.
     over: "pixels", their mean; or "images", the sum over an image's pixels, which is FCN's unnormalised loss.
     regions: "dice", "lovasz", terms of their own.

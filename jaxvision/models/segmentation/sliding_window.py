@@ -101,7 +101,7 @@ class SlidingWindow(nn.Module):
             seen = jax.vmap(patches)(x, pixels).reshape(-1, side, side, 3)
             scores = self.trunk(seen, train, False)["logits"]
             return {"pixel_logits": scores.reshape(count, self.samples, -1), "pixels": pixels}
-        if self.view == "convolution" or self.is_initializing():
+        if self.view == "convolution" or train or self.is_initializing():  # in training the scores are the same
             return self.trunk(x, train, True)
 
         every = jnp.arange(height * width)
@@ -122,14 +122,19 @@ def _patches(image: jax.Array, pixels: jax.Array, side: int, width: int) -> jax.
     return jax.vmap(lambda pixel: lax.dynamic_slice(image, (pixel // width, pixel % width, 0), (side, side, 3)))(pixels)
 
 
+def _at(field: jax.Array, pixels: jax.Array) -> jax.Array:
+    """A field (H,W,...) at pixels (S,), y * W + x."""
+    return field.reshape(-1, *field.shape[2:])[pixels]
+
+
 def sampled(losses):
     """The losses of those pixels that were seen, where not all of them were."""
 
     def of(outputs, batch):
         if "pixel_logits" not in outputs:
             return losses(outputs, batch)
-        fields = {name: batch[name] for name in ("semantic", "pixel_weights") if name in batch}
-        seen = {name: jnp.take_along_axis(v.reshape(len(v), -1), outputs["pixels"], 1) for name, v in fields.items()}
+        names = [name for name in ("semantic", "semantic_labels", "pixel_weights") if name in batch]
+        seen = {name: jax.vmap(_at)(batch[name], outputs["pixels"]) for name in names}
         return losses({"logits": outputs["pixel_logits"]}, {**batch, **seen})
 
     return of
