@@ -400,7 +400,17 @@ def test_build_runs_in_the_order_of_the_table():
     config = {"permute_channels": {}, "flip": {"probability": 0.1}, "scale_jitter": {"low": 0.5, "high": 2.0}}
     assert build(config, flip_pairs=[[0, 1]]) == [ScaleJitter(0.5, 2.0), Flip(0.1, ((0, 1),)), PermuteChannels()]
     ssd = ["photometric_distort", "zoom_out", "iou_crop"]
-    usual = ["scale_jitter", "random_scale", "elastic", "crop", "flip", "quarter_turn", "copy_paste", "color_jitter"]
+    usual = [
+        "scale_jitter",
+        "object_crop",
+        "random_scale",
+        "elastic",
+        "crop",
+        "flip",
+        "quarter_turn",
+        "copy_paste",
+        "color_jitter",
+    ]
     assert list(TRANSFORMS) == ssd + usual + ["permute_channels", "border_weights"]
     assert build({}) == []
 
