@@ -36,7 +36,7 @@ SIDES = {  # of c1..c5, where they are not halves
     "ssd": (32, 16, 8, 4, 4),
     "unet": (248, 120, 56, 24, 8),
 }
-STEPS = {"faster_rcnn": 120, "keypoint_rcnn": 120, "mask_rcnn": 120}
+STEPS = {"crf_rnn": 12, "faster_rcnn": 120, "keypoint_rcnn": 120, "mask_rcnn": 120}
 
 
 @pytest.fixture(scope="module", params=architectures.names())
