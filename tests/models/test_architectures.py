@@ -17,6 +17,7 @@ RATE = {
     "faster_rcnn": 3e-3,
     "keypoint_rcnn": 3e-3,
     "mask_rcnn": 3e-3,
+    "crf_rnn": 2e-2,
     "deconvnet": 2e-2,
     "deeplabv3plus": 2e-2,
     "dilated": 1e-2,
