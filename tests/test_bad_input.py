@@ -1,6 +1,7 @@
 """What must not be trained on is named before anything is traced: image, row and remedy. Much of it torchvision takes."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from devkits import png, voc_palette, write_folder, write_voc
 from tiny import Rectangles, tiny_config
 
 from jaxvision import architecture as architectures
-from jaxvision import tasks
+from jaxvision import cli, tasks
 from jaxvision.data.coco import CocoSource, export_coco
 from jaxvision.data.images import ImageError, read_image, write_image
 from jaxvision.data.loader import Batches, load
@@ -232,6 +233,14 @@ def test_a_mask_is_named_by_its_file(name, tmp_path):
     assert isinstance(error.value, ExampleError | ImageError)
     batch = batches(source, fields=("semantic",), skip_bad=True)[0]
     assert batch["skipped"].tolist() == [0, 0, 1, 0] and batch["real"].tolist() == [True, True, False, True]
+
+
+def test_a_mask_is_named_where_images_are_seen_in_views(tmp_path):
+    values = write_voc(tmp_path)["train"][2][1]
+    (tmp_path / "SegmentationClass" / "2007_000002.png").write_bytes(BAD_MASKS["of another size"][0](values))
+    blind = SimpleNamespace(task=tasks.get("segmentation"), batch_size=4)
+    with pytest.raises(ExampleError, match=r"2007_000002\.png.* has shape \(40, 64\) in an image of 48 x 64"):
+        cli._evaluate_views(blind, open_source(f"voc:{tmp_path}", "train"))
 
 
 @pytest.fixture
