@@ -110,7 +110,9 @@ def segmentation_predict(outputs, batch):
     return {"semantic": jnp.argmax(outputs["logits"], -1).astype(jnp.int32)}
 
 
-def segmenter(name: str, model: nn.Module, loss: Mapping[str, Any] | None, weights: Mapping[str, float] | None = None):
+def segmenter(
+    name: str, model: nn.Module, loss: Mapping[str, Any] | None, weights: Mapping[str, float] | None = None
+) -> Architecture:
     """The `Architecture` of a model that returns `logits` (B,H,W,num_classes), and perhaps `aux_logits`.
 
     loss: options of `segmentation_losses`. weights: of its terms.
