@@ -25,17 +25,23 @@ def max_pool_with_switches(x: Array, window: Pair) -> tuple[Array, Array]:
     """The maxima (B, H // h, W // w, C) of windows (h, w) that do not overlap, and where they stood.
 
     A switch is the number y * W + x of the pixel, int32, of an image and a channel each; of equal values the first, as
-    torch has it, which takes the whole gradient too. What is left of H and W belongs to no window.
+    torch has it, which takes the whole gradient too. What is left of H and W belongs to no window. One elementwise pass a
+    pixel of the window: a gather would have a gradient that is slow on a CPU.
     """
     rows, columns = np.broadcast_to(window, 2).tolist()
-    batch, height, width, channels = x.shape
-    windows = x[:, : height // rows * rows, : width // columns * columns]
-    windows = windows.reshape(batch, height // rows, rows, width // columns, columns, channels).swapaxes(2, 3)
-    windows = windows.reshape(*windows.shape[:3], rows * columns, channels)
-    first = windows.argmax(3, keepdims=True)
-    y = jnp.arange(height // rows)[:, None, None] * rows + first[:, :, :, 0] // columns
-    x_ = jnp.arange(width // columns)[:, None] * columns + first[:, :, :, 0] % columns
-    return jnp.take_along_axis(windows, first, 3)[:, :, :, 0], (y * width + x_).astype(jnp.int32)
+    height, width = x.shape[1:3]
+    down, right = height // rows, width // columns
+    corners = jnp.arange(down)[:, None, None] * rows * width + jnp.arange(right)[:, None] * columns
+    greatest = switches = None
+    for row, column in np.ndindex(rows, columns):
+        values = x[:, row : down * rows : rows, column : right * columns : columns]
+        places = jnp.broadcast_to(corners + row * width + column, values.shape).astype(jnp.int32)
+        if greatest is None:
+            greatest, switches = values, places
+            continue
+        better = (values > greatest) | jnp.isnan(values)
+        greatest, switches = jnp.where(better, values, greatest), jnp.where(better, places, switches)
+    return greatest, switches
 
 
 def max_unpool(x: Array, switches: Array, window: Pair, size: tuple[int, int]) -> Array:
