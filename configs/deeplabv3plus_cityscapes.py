@@ -5,8 +5,7 @@ python train.py --config=configs/deeplabv3plus_cityscapes.py --workdir=runs/deep
 reaches: (not measured here; the paper has mean IU 0.7879 on validation for xception65)
 
 Cityscapes is TFDS's, prepared in `config.data.dir`. Crops of 769 pixels, 90,000 steps; all else is
-configs/deeplabv3plus_voc.py's. During training validation images, of 1024 x 2048 pixels, are fitted to 769, 0.375 times their
-size: the score to compare is that of `jaxvision evaluate --workdir=runs/deeplabv3plus_cityscapes --tiles=769,769`.
+configs/deeplabv3plus_voc.py's. Validation images are seen whole, 1024 x 2048 pixels, four at a time.
 """
 
 from configs import deeplabv3plus_voc
@@ -20,5 +19,6 @@ def get_config(backbone="xception65"):
     config.data.validation = "validation"
     config.data.canvas = (769, 769)
     config.data.transforms.crop = dict(height=769, width=769)
+    config.evaluate.canvas, config.evaluate.batch_size = (1024, 2048), 4
     config.evaluate.every = config.checkpoint.every = 9000
     return config

@@ -84,7 +84,7 @@ def _predictor(config, architecture, variables, own_size: bool, **options):
     """own_size: images are not fitted to the run's canvas, unless they are to fill it."""
     from jaxvision.predictor import Predictor
 
-    canvases = configs.canvases(config)
+    canvases = configs.canvases(config, train=False)
     if config.data.stretch:
         options |= {"resize": {"stretch": canvases[0]}}
     elif not own_size:
@@ -114,7 +114,7 @@ def _evaluate(options) -> None:
     views = _views(options, batches.source.flip_pairs)
     if views:
         own_size = "tiles" in views
-        predictor = _predictor(config, architecture, variables, own_size, batch_size=config.batch_size, **views)
+        predictor = _predictor(config, architecture, variables, own_size, batch_size=batches.batch_size, **views)
         scores, evaluator = _evaluate_views(predictor, batches.source)
     else:
         mesh = sharding.make_mesh()

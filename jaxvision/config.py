@@ -47,7 +47,13 @@ def default() -> ml_collections.ConfigDict:
             },
             "losses": {},  # name -> weight
             "init": (),  # (pattern, "fresh" | directory | stage) pairs, the first that matches
-            "evaluate": {"every": 1000, "metric": "", "patience": 0},
+            "evaluate": {
+                "every": 1000,
+                "metric": "",
+                "patience": 0,
+                "canvas": (),  # empty: that of the data
+                "batch_size": 0,  # 0: that of the training
+            },
             "checkpoint": {"every": 1000, "keep": 2},
             "precision": "float32",  # or bfloat16, for the trunk
             "remat": False,
@@ -97,7 +103,13 @@ def check(config: ml_collections.ConfigDict) -> None:
     scales = config.data.scales
     if not scales or not all(isinstance(scale, int | float) and scale > 0 for scale in scales):
         raise ValueError(f"config.data.scales must be positive numbers, got {scales!r}.")
-    canvases(config)
+    batch = config.evaluate.batch_size
+    if not isinstance(batch, int) or batch < 0:
+        raise ValueError(
+            f"config.evaluate.batch_size must be a whole number, 0 for that of the training, got {batch!r}."
+        )
+    for train in (True, False):
+        canvases(config, train)
 
 
 def split_arguments(arguments: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -137,12 +149,13 @@ def unknown_override(arguments: list[str]) -> str | None:
     return None
 
 
-def canvases(config: ml_collections.ConfigDict) -> list[tuple[int, int]]:
-    """config.data.canvas as a list of (height, width)."""
-    value = config.data.canvas
+def canvases(config: ml_collections.ConfigDict, train: bool = True) -> list[tuple[int, int]]:
+    """The canvases to train on, or else to evaluate on, as a list of (height, width)."""
+    own = not train and config.evaluate.canvas
+    key, value = ("evaluate.canvas", config.evaluate.canvas) if own else ("data.canvas", config.data.canvas)
     pairs = [value] if value and isinstance(value[0], int) else list(value)
     if not pairs or any(len(pair) != 2 or min(pair) < 1 for pair in pairs):
-        raise ValueError(f"config.data.canvas must be (height, width) or several such pairs, got {value!r}.")
+        raise ValueError(f"config.{key} must be (height, width) or several such pairs, got {value!r}.")
     return [tuple(int(side) for side in pair) for pair in pairs]
 
 

@@ -79,6 +79,8 @@ def test_open_keys_are_left_to_those_who_know_them():
         ("data.max_boxes", 0, "config.data.max_boxes must be"),
         ("optimizer.accumulate", 0, "config.optimizer.accumulate must be"),
         ("evaluate.every", 0, "config.evaluate.every must be"),
+        ("evaluate.batch_size", -1, "config.evaluate.batch_size must be a whole number, 0 for"),
+        ("evaluate.canvas", (128,), "config.evaluate.canvas must be"),
         ("checkpoint.every", 0, "config.checkpoint.every must be"),
         ("precision", "float16", "config.precision must be 'float32' or 'bfloat16', got 'float16'"),
         ("data.canvas", (), r"config.data.canvas must be \(height, width\) or several such pairs"),
@@ -102,6 +104,9 @@ def test_canvases():
     config.data.canvas = ((96, 128), (128, 96))
     assert configs.canvases(config) == [(96, 128), (128, 96)]
     assert configs.canvases(configs.loads(configs.dumps(config))) == [(96, 128), (128, 96)]
+    assert configs.canvases(config, train=False) == configs.canvases(config)
+    config.evaluate.canvas = (64, 32)
+    assert configs.canvases(config, train=False) == [(64, 32)] and len(configs.canvases(config)) == 2
 
 
 # Stages and files

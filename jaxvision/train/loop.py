@@ -70,9 +70,9 @@ def make_batches(config, split: str, task: tasks.Task, *, train: bool) -> Batche
     source = open_source(config.data.source, config.data[split], config.data.dir)
     return Batches(
         source,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size if train else config.evaluate.batch_size or config.batch_size,
         fields=task.fields,
-        canvases=configs.canvases(config),
+        canvases=configs.canvases(config, train),
         stretch=config.data.stretch,
         scales=config.data.scales if train else (1.0,),
         seed=config.seed if train else None,
@@ -99,7 +99,8 @@ class Run:
 
     def __init__(self, config, directory: str, origins: Mapping[str, str] | None = None):
         configs.check(config)
-        sharding.check_batch_size(config.batch_size)
+        for size in (config.batch_size, config.evaluate.batch_size):
+            sharding.check_batch_size(size)
         prepare_directory(directory)
         source = open_source(config.data.source, config.data.train, config.data.dir)
         self.architecture, self.class_names = build_architecture(config, source)

@@ -75,6 +75,22 @@ def test_a_finished_run_is_only_scored_again(scenes_dir, tmp_path, capsys):
     assert "going on from step 4" in capsys.readouterr().out
 
 
+def test_evaluation_on_a_canvas_of_its_own(scenes_dir, tmp_path):
+    """Crops to learn from, whole images to be scored on: as a run without crops scores the same parameters."""
+    crop = {"canvas": (64, 96), "transforms": {"crop": {"height": 64, "width": 96}}}
+    config = tiny_config("segmenter", scenes_dir, data=crop, evaluate={"canvas": (128, 128), "batch_size": 3})
+    run = Run(config, str(tmp_path))
+    assert run.batches.canvases == [(64, 96)] and run.batches.batch_size == config.batch_size
+    assert run.validation.canvases == [(128, 128)] and run.validation.batch_size == 3
+    with Signals() as signals:
+        run.train(signals)
+    assert run.train_step._cache_size() == run.eval_step._cache_size() == 1
+    found = run.finish()["validation"]
+    config.data.canvas, config.data.transforms, config.evaluate.batch_size = (128, 128), {}, 0
+    whole = Run(config, str(tmp_path)).finish()["validation"]
+    assert found.keys() == whole.keys() and all(np.isclose(found[k], whole[k], atol=1e-5) for k in found)
+
+
 def test_a_killed_run_leaves_no_step_twice(scenes_dir, tmp_path):
     """Steps after the last checkpoint, and half a line, are in metrics.jsonl when the process dies."""
     config = tiny_config("segmenter", scenes_dir, steps=6, checkpoint={"every": 2}, evaluate={"every": 2})
