@@ -96,7 +96,7 @@ class Predictor:
     def __call__(self, images: Sequence[np.ndarray | str | os.PathLike]) -> list[Result]:
         """Raises ValueError for an empty list and for what is not an image, ImageError for a file that cannot be read."""
         if self._averages:
-            return [{"semantic": maps.argmax(-1).astype(np.int32)} for maps in self.probabilities(images)]
+            return [semantic(maps) for maps in self.probabilities(images)]
         images = self.images(images)
         if self.tta is None:
             results = self._predict([self._row(image) for image in images])
@@ -229,6 +229,11 @@ def _laid(image: np.ndarray, canvas: tuple[int, int], original: tuple[int, int])
         "image_size": np.array(image.shape[:2], np.int32),
         "original_size": np.array(original, np.int32),
     }
+
+
+def semantic(maps: np.ndarray) -> Result:
+    """A segmenter's result from its probabilities (H,W,num_classes): the class of each pixel, (H,W) int32."""
+    return {"semantic": maps.argmax(-1).astype(np.int32)}
 
 
 def resize_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxvision.architecture import Architecture
-from jaxvision.predictor import Predictor, resize_maps
+from jaxvision.predictor import Predictor, resize_maps, semantic
 from jaxvision.preprocess import resized
 from jaxvision.tasks import Result
 
@@ -68,7 +68,7 @@ class RegionPredictor:
             yield scores / scores.sum(-1, keepdims=True)
 
     def __call__(self, images: Sequence) -> list[Result]:
-        return [{"semantic": maps.argmax(-1).astype(np.int32)} for maps in self.probabilities(images)]
+        return [semantic(maps) for maps in self.probabilities(images)]
 
     def windows(self, image: np.ndarray) -> np.ndarray:
         """Whole pixels (N,4), x1 y1 x2 y2, of an image's windows; the whole image where no box is left."""
@@ -116,4 +116,4 @@ class Ensemble:
             yield np.mean(maps, 0)
 
     def __call__(self, images: Sequence) -> list[Result]:
-        return [{"semantic": maps.argmax(-1).astype(np.int32)} for maps in self.probabilities(images)]
+        return [semantic(maps) for maps in self.probabilities(images)]

@@ -56,8 +56,8 @@ class Kind(NamedTuple):
 
 
 DILATED = {8: (False, True, True), 16: (False, False, True), 32: (False, False, False)}  # whether c3, c4, c5 are
+RESNET = Kind(resnet.ResNet, resnet.trunk, (8, 16, 32), lambda stride: {"dilated": DILATED[stride]})  # ResNeXt too
 KINDS = {
-    "resne": Kind(resnet.ResNet, resnet.trunk, (8, 16, 32), lambda stride: {"dilated": DILATED[stride]}),
     "mobilenet": Kind(
         mobilenet_v3.MobileNetV3,
         mobilenet_v3.trunk,
@@ -81,7 +81,7 @@ def dilated_trunk(backbone: str, output_stride: int | None, **options) -> tuple[
     output_stride: of the last map; None is 8 for a ResNet and 16 for a MobileNetV3 or Xception. options: fields of the trunk,
     None where they stay as the name has them. Raises ValueError for an unknown trunk or stride, or an option of another kind.
     """
-    kind = next((kind for prefix, kind in KINDS.items() if backbone.startswith(prefix)), KINDS["resne"])
+    kind = next((kind for prefix, kind in KINDS.items() if backbone.startswith(prefix)), RESNET)
     stride = output_stride or kind.strides[0]
     if stride not in kind.strides:
         known = ", ".join(map(str, sorted(kind.strides)))
