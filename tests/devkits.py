@@ -1,4 +1,4 @@
-"""Segmentation sets in the forms in which they are handed out, written by hand: PNGs with a palette, VOC, SBD, folders."""
+"""Sets in the forms in which they are handed out, written by hand: PNGs with a palette, VOC, SBD, folders."""
 
 import struct
 import zlib
@@ -99,3 +99,32 @@ def write_folder(root, count=4, classes=4, names=("sky", "road", "tree", "car"),
     if names:
         (root / "masks" / "classes.txt").write_text("\n".join(names) + "\n")
     return written
+
+
+def voc_xml(name, size, objects):
+    """An annotation of VOC's devkit; objects: (class, (xmin, ymin, xmax, ymax), difficult)."""
+    lines = ["<annotation>", "\t<folder>VOC2007</folder>", f"\t<filename>{name}.jpg</filename>", "\t<size>"]
+    lines += [f"\t\t<width>{size[1]}</width>", f"\t\t<height>{size[0]}</height>", "\t\t<depth>3</depth>", "\t</size>"]
+    for label, box, difficult in objects:
+        sides = zip(("xmax", "xmin", "ymax", "ymin"), (box[2], box[0], box[3], box[1]))  # in any order
+        lines += ["\t<object>", f"\t\t<name>{label}</name>", "\t\t<pose>Unspecified</pose>"]
+        lines += ["\t\t<truncated>1</truncated>", f"\t\t<difficult>{difficult}</difficult>", "\t\t<bndbox>"]
+        lines += [f"\t\t\t<{side}>{value}</{side}>" for side, value in sides] + ["\t\t</bndbox>"]
+        if label == "person":
+            lines += ["\t\t<part>", "\t\t\t<name>head</name>", "\t\t\t<bndbox><xmin>1</xmin><ymin>1</ymin>"]
+            lines += ["\t\t\t<xmax>9</xmax><ymax>9</ymax></bndbox>", "\t\t</part>"]
+        lines += ["\t</object>"]
+    return "\n".join([*lines, "</annotation>"])
+
+
+def write_voc_detection(root, written, year="2007"):
+    """The devkit's folder of a year with `written`, {split: [(picture, objects)]}, and the lists of a class beside."""
+    for folder in ("ImageSets/Main", "JPEGImages", "Annotations"):
+        (root / folder).mkdir(parents=True)
+    for seed, (split, examples) in enumerate(written.items()):
+        names = [f"{year}_{100 * seed + n:06d}" for n in range(len(examples))]
+        (root / f"ImageSets/Main/{split}.txt").write_text("".join(f"{name}\n" for name in names))
+        (root / f"ImageSets/Main/cat_{split}.txt").write_text("".join(f"{name} -1\n" for name in names))
+        for name, (picture, objects) in zip(names, examples):
+            write_image(root / f"JPEGImages/{name}.jpg", picture)
+            (root / f"Annotations/{name}.xml").write_text(voc_xml(name, picture.shape, objects))

@@ -11,6 +11,7 @@ HOST = (
     "jaxvision.data.tfds_segmentation",
     "jaxvision.data.transforms",
     "jaxvision.data.voc",
+    "jaxvision.data.voc_detection",
     "jaxvision.metrics.coco",
     "jaxvision.metrics.confusion",
     "jaxvision.metrics.classification",

@@ -80,7 +80,7 @@ def open_folder(images, masks) -> MaskFiles:
             )
     stems = sorted(pictures)
     paths = [maps[stem] for stem in stems]
-    names = _listed(masks / NAMES) if (masks / NAMES).is_file() else _counted(paths)
+    names = read_names(masks / NAMES) if (masks / NAMES).is_file() else _counted(paths)
     return MaskFiles(images.name, names, [pictures[stem] for stem in stems], paths)
 
 
@@ -102,12 +102,13 @@ def some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _listed(path: Path) -> list[str]:
+def read_names(path: Path) -> list[str]:
+    """The names of a list of classes, one a line. Raises ValueError for none, one twice, an empty line or too many."""
     names = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not all(names) or twice or not 0 < len(names) <= IGNORED:
         raise ValueError(
-            f"{path}: expected 1 to {IGNORED} different names, one a line, the first that of class 0; got {len(names)}"
+            f"{path}: expected 1 to {IGNORED} different names, one a line; got {len(names)}"
             + (f", of which {some(twice)} come twice" if twice else "")
         )
     return names

@@ -32,6 +32,7 @@ FORMS = {
     "folder": "IMAGES:MASKS",
     "voc": "ROOT:SPLIT",
     "sbd": "ROOT:SPLIT",
+    "voc_detection": "ROOT:SPLIT",
     "tfds": "BUILDER:SPLIT",
 }
 
@@ -40,9 +41,9 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
     """The source of one split.
 
     source: "scenes/CONFIG" with split "train", "validation" or "test"; "coco" with split "ANNOTATIONS.json:IMAGES";
-      "folder" with split "IMAGES:MASKS"; "voc:ROOT", "sbd:ROOT" or "tfds:BUILDER" with the name of a split; or both at
-      once, "coco:ANNOTATIONS.json:IMAGES", "voc:ROOT:SPLIT". A split of that form is a source of its own, so that a run may
-      learn from one and be scored on another. Paths are relative to data_dir where that is given, which
+      "folder" with split "IMAGES:MASKS"; "voc:ROOT", "sbd:ROOT", "voc_detection:ROOT" or "tfds:BUILDER" with the name of a
+      split; or both at once, "coco:ANNOTATIONS.json:IMAGES", "voc:ROOT:SPLIT". A split of that form is a source of its own,
+      so that a run may learn from one and be scored on another. Paths are relative to data_dir where that is given, which
       for scenes and tfds is the folder of prepared sets.
     Raises ValueError for a name that is none of these, FileNotFoundError for a folder that is not there.
     """
@@ -73,6 +74,10 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
         from jaxvision.data import voc
 
         return (voc.open_voc if kind == "voc" else voc.open_sbd)(path(first), own or split)
+    if kind == "voc_detection":
+        from jaxvision.data.voc_detection import open_voc_detection
+
+        return open_voc_detection(path(first), own or split)
     if kind == "tfds":
         from jaxvision.data.tfds_segmentation import open_tfds
 

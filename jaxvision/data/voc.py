@@ -24,9 +24,9 @@ def open_voc(root, split: str) -> MaskFiles:
     the class; 255, the border around objects, is ignored.
     Raises FileNotFoundError for what is not there, ValueError for pictures of the split without image or mask.
     """
-    root = _year(Path(root))
-    names = _names(root / "ImageSets" / "Segmentation", split)
-    images, masks = _paths(root / "JPEGImages", names, ".jpg"), _paths(root / "SegmentationClass", names, ".png")
+    root = year_folder(Path(root), "Segmentation")
+    names = read_split(root / "ImageSets" / "Segmentation", split)
+    images, masks = files_of(root / "JPEGImages", names, ".jpg"), files_of(root / "SegmentationClass", names, ".png")
     return MaskFiles(f"voc/{split}", CLASSES, images, masks)
 
 
@@ -37,8 +37,9 @@ def open_sbd(root, split: str) -> MaskFiles:
     """
     root = Path(root)
     root = root if (root / "cls").is_dir() else root / "dataset"
-    names = _names(root, split)
-    return SbdFiles(f"sbd/{split}", CLASSES, _paths(root / "img", names, ".jpg"), _paths(root / "cls", names, ".mat"))
+    names = read_split(root, split)
+    images, masks = files_of(root / "img", names, ".jpg"), files_of(root / "cls", names, ".mat")
+    return SbdFiles(f"sbd/{split}", CLASSES, images, masks)
 
 
 def read_gtcls(path) -> np.ndarray:
@@ -59,33 +60,37 @@ class SbdFiles(MaskFiles):
     map_size = staticmethod(lambda path: read_gtcls(path).shape)
 
 
-def _year(root: Path) -> Path:
-    """The folder of a year at root or below."""
+def year_folder(root: Path, task: str) -> Path:
+    """The folder of a year at root or below, one with ImageSets/TASK. Raises FileNotFoundError, or ValueError for several."""
     found = [root, *sorted(root.glob("VOC*")), *sorted(root.glob("VOCdevkit/VOC*"))]
-    found = [folder for folder in found if (folder / "ImageSets" / "Segmentation").is_dir()]
+    found = [folder for folder in found if (folder / "ImageSets" / task).is_dir()]
     if not found:
         raise FileNotFoundError(
-            f"there is no ImageSets/Segmentation in {root}; give the folder of a year of the devkit, VOCdevkit/VOC2012"
+            f"there is no ImageSets/{task} in {root}; give the folder of a year of the devkit, VOCdevkit/VOC2012"
         )
     if len(found) > 1 and found[0] != root:
         raise ValueError(f"{root} holds {', '.join(folder.name for folder in found)}; give the folder of one of them")
     return found[0]
 
 
-def _names(folder: Path, split: str) -> list[str]:
+def read_split(folder: Path, split: str) -> list[str]:
+    """The names that SPLIT.txt lists. Raises FileNotFoundError, which names the splits there are, and ValueError for none."""
     path = folder / f"{split}.txt"
     if not path.is_file():
-        known = ", ".join(sorted(other.stem for other in folder.glob("*.txt"))) or "none"
-        raise FileNotFoundError(f"there is no split {split!r} in {folder}; there are: {known}")
+        # Not those of one class, of which the devkit has some for each split: cat_train.txt.
+        known = [p.stem for p in folder.glob("*.txt") if not p.stem.startswith(tuple(f"{c}_" for c in CLASSES))]
+        raise FileNotFoundError(
+            f"there is no split {split!r} in {folder}; there are: {some(sorted(known), 20) or 'none'}"
+        )
     names = path.read_text().split()
     if not names:
         raise ValueError(f"{path} lists no images")
     return names
 
 
-def _paths(folder: Path, names: list[str], suffix: str) -> list[Path]:
-    """The files of those names."""
-    files = by_stem(folder, (suffix,))
-    if missing := [name + suffix for name in names if name not in files]:
+def files_of(folder: Path, names: list[str], *suffixes: str) -> list[Path]:
+    """The files of those names, with one of the suffixes. Raises ValueError, which names those that are not there."""
+    files = by_stem(folder, suffixes)
+    if missing := [name + suffixes[0] for name in names if name not in files]:
         raise ValueError(f"{len(missing)} of {len(names)} files of the split are not in {folder}: {some(missing)}")
     return [files[name] for name in names]
