@@ -8,7 +8,7 @@ HOST = (
     "jaxvision.data.mask_folder",
     "jaxvision.data.scenes",
     "jaxvision.data.sources",
-    "jaxvision.data.tfds_segmentation",
+    "jaxvision.data.tfds_sets",
     "jaxvision.data.transforms",
     "jaxvision.data.voc",
     "jaxvision.data.voc_detection",

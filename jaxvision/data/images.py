@@ -1,6 +1,7 @@
 """Reading and writing pictures: always (H, W, 3) uint8 RGB in memory, whatever the file holds."""
 
 import re
+import struct
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 
 # A JPEG marker: 0xFF and a byte that is neither stuffing (00), a restart (D0-D7) nor fill (FF).
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the markers behind which a JPEG's size is
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -62,6 +64,19 @@ def decode(path, data: bytes, flags: int) -> np.ndarray:
     return image
 
 
+def encoded_size(path, data: bytes) -> tuple[int, int]:
+    """(height, width) of a picture's content as it is stored, no EXIF orientation applied; of a JPEG or PNG only the header
+    is read. Raises ImageError, which names the file."""
+    if data.startswith(b"\x89PNG") and len(data) >= 24:
+        width, height = struct.unpack_from(">II", data, 16)
+        return height, width
+    if data.startswith(b"\xff\xd8"):
+        for marker, place in _jpeg_segments(data):
+            if marker in _FRAME_HEADERS and len(data) >= place + 7:
+                return struct.unpack_from(">HH", data, place + 3)
+    return decode(path, data, cv2.IMREAD_UNCHANGED).shape[:2]
+
+
 def write_image(path, rgb: np.ndarray) -> None:
     """Writes (H, W, 3) uint8 RGB in the format that the file's suffix names; PNG keeps every bit.
 
@@ -78,10 +93,16 @@ def write_image(path, rgb: np.ndarray) -> None:
 
 
 def _jpeg_is_complete(data: bytes) -> bool:
-    """Walks the segments to the end marker; a search of the bytes alone would find that of an embedded thumbnail."""
+    """Whether there is an end marker; a search of the bytes alone would find that of an embedded thumbnail."""
+    return any(marker == 0xD9 for marker, _ in _jpeg_segments(data))
+
+
+def _jpeg_segments(data: bytes):
+    """The markers of a JPEG up to its end, and where what follows each begins."""
     position = 2
     while match := _JPEG_MARKER.search(data, position):
-        if data[match.end() - 1] == 0xD9:
-            return True
-        position = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
-    return False
+        marker, place = data[match.end() - 1], match.end()
+        yield marker, place
+        if marker == 0xD9:
+            return
+        position = place + int.from_bytes(data[place : place + 2], "big")

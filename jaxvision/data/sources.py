@@ -79,7 +79,7 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
 
         return open_voc_detection(path(first), own or split)
     if kind == "tfds":
-        from jaxvision.data.tfds_segmentation import open_tfds
+        from jaxvision.data.tfds_sets import open_tfds
 
         return open_tfds(first, own or split, data_dir or None)
     known = ", ".join([SCENES, *(f"{kind}:{form}" for kind, form in FORMS.items())])

@@ -1,15 +1,13 @@
 """Segmentation sets of TensorFlow Datasets, read without TensorFlow from what is prepared as ArrayRecord."""
 
-import functools
-import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from jaxvision.data.geometry import IGNORED
 from jaxvision.data.images import ImageError
+from jaxvision.data.tfds_source import TfdsSource
 
 
 class Layout(NamedTuple):
@@ -61,76 +59,20 @@ LAYOUTS = {
 }
 
 
-def open_tfds(builder: str, split: str, data_dir: str | None = None) -> "TfdsSegmentation":
-    """A source of a split of a prepared builder: oxford_iiit_pet, cityscapes or scene_parse150.
+class TfdsSegmentation(TfdsSource):
+    """Random access to one split of a builder in LAYOUTS: image, semantic, image_id (the place in the split) and file.
 
-    builder: its name, "cityscapes/semantic_segmentation" to choose a config. split: a name, or a slice as TFDS writes it.
-    data_dir: TFDS's folder, by default ~/tensorflow_datasets. Of cityscapes the test split has no truth: all is ignored.
-    Raises ValueError for another builder or split, or one prepared in another file format, and FileNotFoundError, which says
-    how to prepare it, for one that is not there.
+    Of cityscapes the test split has no truth: all is ignored. Raises ImageError for a mask with a value that its set has not.
     """
-    name = builder.partition("/")[0]
-    if name not in LAYOUTS:
-        raise ValueError(f"There is no segmentation set {builder!r} of TFDS here. Known: {', '.join(LAYOUTS)}.")
-    return TfdsSegmentation(builder, split, os.path.expanduser(data_dir) if data_dir else None)
-
-
-class TfdsSegmentation:
-    """Random access to one split: image, semantic, image_id (the place in the split) and file.
-
-    A pickled copy opens its files again where it is used. Raises ImageError for a mask with a value that its set has not.
-    """
-
-    keypoint_names = flip_pairs = ()
-    sigmas = sizes = None
 
     def __init__(self, builder: str, split: str, data_dir: str | None):
-        self._builder, self._split, self._data_dir = builder, split, data_dir
         self.layout = LAYOUTS[builder.partition("/")[0]]
-        self.name, self.class_names = f"tfds/{builder}", self.layout.classes
-        self.image_ids = np.arange(len(self._records))
+        self.class_names = self.layout.classes
+        super().__init__(builder, split, data_dir, self.layout.image, self.layout.mask)
 
-    def __getstate__(self):
-        return {key: value for key, value in vars(self).items() if key not in ("_records", "_annotations")}
-
-    def __len__(self):
-        return len(self.image_ids)
-
-    def __getitem__(self, i):
-        record = self._records[int(i)]
-        return {"image": record[self.layout.image], **self._example(i, record)}
-
-    def annotations(self, i):
-        """The example without its image, which is not decoded."""
-        return self._example(i, self._annotations[int(i)])
-
-    @functools.cached_property
-    def _records(self):
-        return self._open()
-
-    @functools.cached_property
-    def _annotations(self):
-        return self._open(decoders={self.layout.image: tfds.decode.SkipDecoding()})
-
-    def _open(self, **options):
-        builder = tfds.builder(self._builder, data_dir=self._data_dir)
-        if self.layout.mask not in builder.info.features:
-            raise ValueError(f"{self._builder} has no {self.layout.mask}; take another config of it")
-        try:
-            return builder.as_data_source(split=self._split, **options)
-        except (ValueError, NotImplementedError) as error:
-            if not builder.data_path.exists():
-                raise FileNotFoundError(f"{self._builder} is not there. {_how_to_prepare(builder)}") from error
-            if isinstance(error, ValueError):
-                raise  # an unknown split: TFDS names those that exist
-            raise ValueError(
-                f"{builder.data_path} is in the format {builder.info.file_format.value}, which has no random access: "
-                f"remove it, or take another data.dir. {_how_to_prepare(builder)}"
-            ) from error
-
-    def _example(self, i, record):
+    def example(self, i, record):
         file = record[self.layout.file].decode() if self.layout.file else i
-        example = {"image_id": int(i), "file": f"{self.name}/{self._split}#{file}"}
+        example = {"image_id": int(i), "file": self.where(file)}
         mask = record[self.layout.mask][..., 0]
         table = np.full(256, -1, np.int32)
         table[list(self.layout.numbers)] = list(self.layout.numbers.values())
@@ -139,15 +81,3 @@ class TfdsSegmentation:
             wrong = np.unique(mask[semantic < 0])[:5].tolist()
             raise ImageError(f"{example['file']}: {self.layout.mask} holds {wrong}, which are no classes of this set")
         return {**example, "semantic": semantic}
-
-
-def _how_to_prepare(builder) -> str:
-    root, manual = builder.data_dir_root, builder.MANUAL_DOWNLOAD_INSTRUCTIONS or ""
-    if manual:
-        manual = f"{' '.join(manual.split())} Put them into {os.path.join(root, 'downloads', 'manual')}. "
-    name = "/".join(builder.info.full_name.split("/")[:-1])  # without its version
-    return (
-        f'{manual}Prepare it once, where TensorFlow is installed (reading does not take it): python -c "import '
-        f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{root}')"
-        ".download_and_prepare(file_format='array_record')\""
-    )
