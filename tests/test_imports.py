@@ -14,6 +14,9 @@ HOST = (
     "jaxvision.data.voc_detection",
     "jaxvision.metrics.coco",
     "jaxvision.metrics.confusion",
+    "jaxvision.metrics.error_types",
+    "jaxvision.metrics.recall",
+    "jaxvision.metrics.voc",
     "jaxvision.metrics.classification",
 )
 LIFTED = (
