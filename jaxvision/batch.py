@@ -38,10 +38,13 @@ TRUTH = {
     "semantic": Field(("H", "W"), np.int32, "class of the pixel; 255 is ignored", 255),
     "semantic_labels": Field(("H", "W", "C"), np.bool_, "classes of the pixel, where it may have several"),
     "pixel_weights": Field(("H", "W"), np.float32, "weight of the pixel in the loss; absent: all weigh the same"),
-    "proposals": Field(("P", 4), np.float32, "external region proposals"),
+}
+REGIONS = {
+    "proposals": Field(("P", 4), np.float32, "proposed regions, x1 y1 x2 y2 in pixels of the canvas, best first"),
     "proposals_valid": Field(("P",), np.bool_, "rows that hold a proposal"),
 }
-FIELDS = {**IMAGE, **TRUTH}
+INPUTS = {**IMAGE, **REGIONS}  # all that a network may look at to predict
+FIELDS = {**INPUTS, **TRUTH}
 
 # Known to the host alone and taken off before a batch goes to the devices.
 HOST = {
@@ -49,6 +52,7 @@ HOST = {
     "original_size": Field((2,), np.int32, "height, width of the image before it was fitted to the canvas"),
     "overflow": Field((), np.int32, "objects of the image beyond max_boxes, left out of this batch"),
     "skipped": Field((), np.int32, "unreadable images passed over to fill this row"),
+    "lost_proposals": Field((), np.int32, "proposals of under a pixel on the canvas, left out of this batch"),
 }
 
 PREDICTIONS = {

@@ -89,6 +89,8 @@ def _predictor(config, architecture, variables, own_size: bool, **options):
         options |= {"resize": {"stretch": canvases[0]}}
     elif not own_size:
         options |= {"canvas": canvases}
+    if config.data.proposals:
+        options |= {"proposals": config.data.proposals.to_dict()}
     return Predictor(architecture, variables, **options)
 
 

@@ -29,6 +29,7 @@ def default() -> ml_collections.ConfigDict:
                 "scales": (1.0,),  # of the canvas, one drawn for each training batch
                 "max_boxes": 100,
                 "workers": 1,
+                "proposals": {},  # method and its arguments; `jaxvision.data.proposals.METHODS` has the names
                 "transforms": {},  # name -> arguments; `jaxvision.data.transforms.TRANSFORMS` has the names and their order
                 "skip_bad": False,
             },
@@ -64,7 +65,7 @@ def default() -> ml_collections.ConfigDict:
 
 
 # Keys below these are not fixed: what they may hold is known to somebody else, who checks it.
-OPEN = ("architecture", "data.transforms", "losses")
+OPEN = ("architecture", "data.proposals", "data.transforms", "losses")
 
 
 def _leaves(config, prefix="") -> dict:

@@ -10,14 +10,16 @@ import numpy as np
 
 from jaxvision import preprocess, tasks
 from jaxvision.architecture import Architecture
-from jaxvision.data import validation
+from jaxvision.batch import INPUTS, REGIONS
+from jaxvision.data import collate, proposals, validation
 from jaxvision.data.geometry import fit, mirror, pad
 from jaxvision.data.images import read_image
 from jaxvision.tasks import Result
 from jaxvision.tiles import Tiles
 from jaxvision.tta import TTA
 
-DEFAULTS = {"resize": {}, "class_names": (), "mask_paste": "aligned", "precision": None}
+DEFAULTS = {"resize": {}, "class_names": (), "mask_paste": "aligned", "precision": None, "proposals": None}
+STEP = 64  # the numbers of proposals that a function of the user's is compiled for are multiples of it
 CHANNELS = 64  # resized at once: OpenCV takes no more than 128
 
 
@@ -37,6 +39,9 @@ class Predictor:
     These are the architecture's own (`architecture.predictor`) unless given:
     resize: a rule of `jaxvision.preprocess`, as {"min_size": 800, "max_size": 1333}; {} leaves images as they are.
     class_names: in the order of the logits. mask_paste: "torchvision" or "aligned", see `jaxvision.ops.masks.paste_masks`.
+    proposals: for networks that look at proposed regions, which are found in each image as it is given: settings as
+      `data.proposals` has them, dict(method="selective_search", ...), or a function of an image (H,W,3) to boxes (n,4), x1 y1
+      x2 y2 in its pixels, best first. A view of the image shows the same regions.
     precision: of matrix products in float32 on accelerators, "highest" for torchvision's numbers; None is JAX's default.
 
     `Predictor(...)(images)` takes a list of images, (H,W,3) uint8 or float in 0..1, or paths, and returns a list of results:
@@ -78,6 +83,15 @@ class Predictor:
             )
         if tiles and self.canvases:
             raise ValueError("A tile is the canvas: leave canvas out, or tiles.")
+        self.proposals = None
+        if "proposals" in self.task.fields:
+            if not options["proposals"]:
+                raise ValueError(
+                    f"{architecture.name} looks at proposed regions: give proposals=dict(method='selective_search', ...), "
+                    "those that it was trained with, or a function of your own."
+                )
+            given = options["proposals"]
+            self.proposals = given if callable(given) else proposals.build(given)
         self._averages = bool(tta or tiles) and self.task.name == "segmentation"
         self.variables = jax.device_put(variables)
         self._rules = {1.0: self.resize} | {
@@ -98,11 +112,12 @@ class Predictor:
         if self._averages:
             return [semantic(maps) for maps in self.probabilities(images)]
         images = self.images(images)
+        regions = [self._regions(i, image) for i, image in enumerate(images)]
         if self.tta is None:
-            results = self._predict([self._row(image) for image in images])
+            results = self._predict([self._row(image, found) for image, found in zip(images, regions)])
         else:
             views = self.tta.views()
-            seen = self._predict([self._row(image, *view) for image in images for view in views])
+            seen = self._predict([self._row(image, r, *v) for image, r in zip(images, regions) for v in views])
             results = []
             for i, image in enumerate(images):
                 own = seen[i * len(views) : (i + 1) * len(views)]
@@ -136,9 +151,31 @@ class Predictor:
             where, image = os.fspath(image), read_image(image)
         return validation.validate({"image": np.asarray(image), "image_id": index}, 1, where=where)["image"]
 
-    def _row(self, image: np.ndarray, scale: float = 1.0, mirrored: bool = False) -> dict[str, np.ndarray]:
-        """One image on its canvas."""
-        return _laid(*self._resized(image, scale, mirrored), image.shape[:2])
+    def _regions(self, index: int, image: np.ndarray) -> np.ndarray | None:
+        """The proposals in an image, or None where the network looks at none."""
+        if self.proposals is None:
+            return None
+        example = {"image": image, "image_id": index, "proposals": self.proposals(image)}
+        found = validation.validate(example, 1, where=f"image {index}")["proposals"]
+        if not len(found):
+            raise ValueError(
+                f"image {index}: nothing is proposed in it; take other settings, a smaller min_size, or leave it out."
+            )
+        return found
+
+    def _row(
+        self, image: np.ndarray, regions: np.ndarray | None, scale: float = 1.0, mirrored: bool = False
+    ) -> dict[str, np.ndarray]:
+        """One image on its canvas, with the regions that are proposed in it."""
+        row = _laid(*self._resized(image, scale, mirrored), image.shape[:2])
+        if regions is None:
+            return row
+        if mirrored:
+            regions = mirror({"image": image, "proposals": regions})["proposals"]
+        ratio = row["image_size"] / np.array(image.shape[:2])
+        count = getattr(self.proposals, "count", -(-len(regions) // STEP) * STEP)
+        found = collate.regions(regions * np.array([ratio[1], ratio[0]] * 2, np.float32), count)
+        return row | {name: found[name] for name in REGIONS}
 
     def _resized(self, image: np.ndarray, scale: float, mirrored: bool) -> tuple[np.ndarray, tuple[int, int]]:
         """(the image as the network sees it, the canvas that it goes on)."""
@@ -197,12 +234,13 @@ class Predictor:
         """(index, result) of every row, as the network gives them."""
         kinds = {}  # images of one canvas and dtype go together
         for i, row in enumerate(rows):
-            kinds.setdefault((row["image"].shape, row["image"].dtype), []).append(i)
+            sizes = tuple(value.shape for value in row.values())
+            kinds.setdefault((sizes, row["image"].dtype), []).append(i)
         for members in kinds.values():
             for start in range(0, len(members), self.batch_size):
                 chosen = members[start : start + self.batch_size]
                 filled = chosen + chosen[-1:] * (self.batch_size - len(chosen))
-                batch = {name: np.stack([rows[i][name] for i in filled]) for name in ("image", "image_size")}
+                batch = {name: np.stack([rows[i][name] for i in filled]) for name in INPUTS if name in rows[chosen[0]]}
                 predictions = jax.device_get(forward(self.variables, batch))
                 for r, i in enumerate(chosen):
                     yield i, self._result({name: value[r] for name, value in predictions.items()}, rows[i])

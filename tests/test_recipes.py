@@ -10,7 +10,7 @@ import pytest
 
 from jaxvision import config as configs
 from jaxvision import tasks
-from jaxvision.batch import blank
+from jaxvision.batch import INPUTS, blank
 from jaxvision.data.sources import open_source
 from jaxvision.train.loop import build_architecture
 from jaxvision.train.optimizer import make_optimizer, path_name
@@ -118,7 +118,7 @@ def test_every_published_recipe_can_be_traced(recipe, prepared):
     def predict(variables, batch):
         return architecture.predict(architecture.model.apply(variables, batch, train=False), batch)
 
-    assert jax.eval_shape(predict, variables, {name: batch[name] for name in ("image", "image_size")})
+    assert jax.eval_shape(predict, variables, {name: batch[name] for name in INPUTS if name in batch})
     paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables["params"])]
     for pattern, origin in recipe.init:
         assert any(re.search(pattern, path) for path in paths)

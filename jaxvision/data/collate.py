@@ -17,15 +17,19 @@ def frame_mask(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
     return (mask[y.clip(0, height - 1)[:, None], x.clip(0, width - 1)] * inside).astype(np.uint8)
 
 
-def row(example: dict, fields: Sequence[str], max_boxes: int, mask_size: int = 112) -> dict[str, np.ndarray]:
+def row(
+    example: dict, fields: Sequence[str], max_boxes: int, mask_size: int = 112, max_proposals: int = 0
+) -> dict[str, np.ndarray]:
     """One row of a batch from an example on its canvas: the named fields, padded, and those of the host.
 
     Crowd and difficult instances stay in the row with `valid` False, after the others; what exceeds `max_boxes` is left
-    out and counted in `overflow`. Raises KeyError for a field that the example does not have.
+    out and counted in `overflow`. Proposals of which less than a pixel is left are counted in `lost_proposals`. Raises
+    KeyError for a field that the example does not have.
     """
     out = {name: np.asarray(example[name]) for name in ("image", "image_size")}
     out |= {"real": np.bool_(True), "image_id": np.int64(example["image_id"]), "overflow": np.int32(0)}
     out |= {"original_size": example["original_size"], "skipped": np.int32(example.get("skipped", 0))}
+    out["lost_proposals"] = np.int32(0)
     if "boxes" in fields:
         count = len(example["boxes"])
         aside = example.get("crowd", np.zeros(count, bool)) | example.get("difficult", np.zeros(count, bool))
@@ -41,10 +45,26 @@ def row(example: dict, fields: Sequence[str], max_boxes: int, mask_size: int = 1
                 padded = np.zeros((max_boxes, *value.shape[1:]), FIELDS[name].dtype)
                 padded[: len(value)] = value
                 out[name] = padded
+    if "proposals" in fields:
+        out |= regions(example["proposals"], max_proposals)
     for name in fields:
         if name not in out:
             out[name] = np.asarray(example[name], FIELDS[name].dtype)
     return out
+
+
+def regions(proposals: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    """`proposals` (count,4), of (n,4) the first that are a pixel or more wide and high, `proposals_valid`, and
+    `lost_proposals`, how many are not."""
+    large = (proposals[:, 2:] - proposals[:, :2] >= 1).all(1)
+    kept = proposals[large][:count]
+    padded = np.zeros((count, 4), np.float32)
+    padded[: len(kept)] = kept
+    return {
+        "proposals": padded,
+        "proposals_valid": np.arange(count) < len(kept),
+        "lost_proposals": np.int32((~large).sum()),
+    }
 
 
 def stack(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

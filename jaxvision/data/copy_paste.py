@@ -15,7 +15,7 @@ class CopyPaste:
     lies beneath: masks lose the pixels, boxes become those of what is left, areas shrink, joints are no longer visible,
     and an object of which nothing is left is dropped. The semantic map takes the other's pixels. Crowds are not pasted.
     Masks keep hard edges: the paper finds that blending them changes nothing.
-    Raises ValueError where a picture has no masks.
+    Raises ValueError where a picture has no masks, and where it has proposals, which were found without what is pasted.
     """
 
     probability: float = 0.5
@@ -25,6 +25,10 @@ class CopyPaste:
             raise ValueError(f"copy_paste: probability is {self.probability}, expected 0..1")
 
     def __call__(self, example, rng, other):
+        if "proposals" in example:
+            raise ValueError(
+                "copy_paste: proposals are those of the picture as it was; leave it out, or data.proposals"
+            )
         for each in (example, other):
             if "masks" not in each:
                 raise ValueError("copy_paste: objects are cut out by their masks; this source has none, leave it out")

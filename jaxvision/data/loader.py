@@ -17,6 +17,7 @@ import grain.python as grain
 import numpy as np
 from absl import flags
 
+from jaxvision.batch import REGIONS
 from jaxvision.data import collate, transforms, validation
 from jaxvision.data.border_weights import BorderWeights
 from jaxvision.data.copy_paste import CopyPaste
@@ -30,7 +31,7 @@ class Batches:
     """Random access to the batches of a source.
 
     source: a `Source`. fields: the batch fields beside the image; training with the transform `border_weights` adds
-      `pixel_weights`.
+      `pixel_weights`, and a source with proposals (`max_proposals` of an image) `proposals` and `proposals_valid`.
     canvases: (height, width) pairs; every image goes to the one on which it is largest, and a batch holds images of one
       canvas. stretch: images fill it, their shape not kept.
     scales: training draws one for each batch and takes so large a canvas, its sides multiples of 32.
@@ -38,7 +39,8 @@ class Batches:
       batch of a canvas is filled with rows that are not `real`.
     part: (index, count): this host's share of the rows of each batch.
     skip_bad: an image that cannot be used is passed over for the next one and counted; otherwise it is an error.
-    Raises ValueError where the batch cannot be divided among the hosts, or the source is empty.
+    Raises ValueError where the batch cannot be divided among the hosts, the source is empty, or `fields` has proposals and
+    the source none.
     """
 
     def __init__(
@@ -76,6 +78,14 @@ class Batches:
         self.weights = next((step for step in steps if isinstance(step, BorderWeights)), None)
         if self.weights:
             self.fields += ("pixel_weights",)
+        self.max_proposals = getattr(source, "max_proposals", 0)
+        if self.max_proposals:
+            self.fields = tuple(dict.fromkeys((*self.fields, *REGIONS)))
+        elif "proposals" in self.fields:
+            raise ValueError(
+                f"The images of {source.name!r} have no proposals, which this network looks at: set data.proposals, "
+                "e.g. dict(method='selective_search')."
+            )
         self.groups = self._group()
 
     def _group(self) -> list[np.ndarray]:
@@ -139,7 +149,7 @@ class Batches:
         example = self.place(canvas)(example)
         if self.weights:
             example = self.weights(example)
-        row = collate.row(example, self.fields, self.max_boxes, self.mask_size)
+        row = collate.row(example, self.fields, self.max_boxes, self.mask_size, self.max_proposals)
         row["skipped"] = np.int32(skipped)
         if index < 0 or (skipped and self.seed is None):
             # Fills a batch of an evaluation, where an image counts once: nothing to see, nothing to learn from.

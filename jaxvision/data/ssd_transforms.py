@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxvision.data.colour import brightness, contrast, hue, saturation
-from jaxvision.data.geometry import MEAN_COLOUR, cut, pad, select
+from jaxvision.data.geometry import MEAN_COLOUR, cut, iou, pad, select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,7 @@ class IoUCrop:
                 if window is None:
                     continue
                 inside = ((centres > window[:2]) & (centres < window[2:])).all(1)
-                if (inside & alone & (_overlap(boxes, window) >= least)).any():
+                if (inside & alone & (iou(boxes, window[None])[:, 0] >= least)).any():
                     x1, y1, x2, y2 = window
                     return cut(select(example, inside), y1, x1, y2, x2)
 
@@ -117,10 +117,3 @@ class IoUCrop:
             return None
         corner = ((size - extent) * rng.random(2)).astype(int)
         return np.concatenate([corner, corner + extent])
-
-
-def _overlap(boxes, window):
-    """IoU (N,) of boxes (N, 4) with the window (4,)."""
-    shared = (np.minimum(boxes[:, 2:], window[2:]) - np.maximum(boxes[:, :2], window[:2])).clip(0).prod(1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (window[2:] - window[:2]).prod()
-    return shared / (areas - shared)

@@ -26,7 +26,7 @@ def validate(
     """Checks an example at its own resolution and returns it with the canonical dtypes, as a new dict.
 
     Raises ExampleError for: an image that is not (H, W, 3), is empty, not finite, or float with 0..255 values (a float
-    image with negative values is taken to be normalised); boxes that are not (N, 4), not finite, without width or
+    image with negative values is taken to be normalised); boxes or proposals that are not (N, 4), not finite, without width or
     height, or more than a pixel outside (up to a pixel they are clipped); classes that are not N whole numbers in
     1..num_classes-1; other object fields that have not N rows; masks not 0/1 or of another size than the image;
     keypoints not (N, K, 3), not finite, or of a visibility other than 0, 1, 2; a semantic map of another size or with
@@ -40,6 +40,8 @@ def validate(
     size = example["image"].shape[:2]
     if "boxes" in example:
         example.update(check.objects(size, num_classes))
+    if "proposals" in example:
+        example["proposals"] = check.boxes(size, "proposals")
     if "semantic" in example:
         count = num_classes if num_semantic_classes is None else num_semantic_classes
         example["semantic"] = check.semantic(size, count)
@@ -113,16 +115,20 @@ class _Checker:
             fields["keypoints"] = self.keypoints()
         return fields
 
-    def boxes(self, size):
-        boxes = self.array("boxes")
+    def boxes(self, size, name="boxes"):
+        boxes = self.array(name)
         if boxes.shape == (0,):
             boxes = boxes.reshape(0, 4)
         if boxes.ndim != 2 or boxes.shape[1] != 4:
-            self.fail(f"boxes have shape {boxes.shape}", "give (N, 4): x1 y1 x2 y2 in pixels")
+            self.fail(f"{name} have shape {boxes.shape}", "give (N, 4): x1 y1 x2 y2 in pixels")
         boxes = boxes.astype(np.float32)
         limit = np.array([size[1], size[0]] * 2, np.float32)
-        for i, box in enumerate(boxes):
-            text = f"{self.row(i)}: box {box.tolist()}"
+        clipped = np.clip(boxes, 0, limit)
+        inside = ((boxes >= -OUTSIDE_TOLERANCE) & (boxes <= limit + OUTSIDE_TOLERANCE)).all(1)
+        right = np.isfinite(boxes).all(1) & inside & (clipped[:, 2:] > clipped[:, :2]).all(1)
+        for i in np.flatnonzero(~right):  # all that follows is to say what is wrong
+            box = boxes[i]
+            text = f"{self.row(i) if name == 'boxes' else f'proposal {i}'}: box {box.tolist()}"
             if not np.isfinite(box).all():
                 self.fail(f"{text} holds NaN or infinity", "correct or remove it")
             if not (box[2:] > box[:2]).all():
@@ -132,10 +138,8 @@ class _Checker:
                     f"{text} lies outside the image of height {size[0]} and width {size[1]}",
                     "boxes are in pixels of the original image; clip or remove it",
                 )
-            clipped = np.clip(box, 0, limit)
-            if not (clipped[2:] > clipped[:2]).all():
-                self.fail(f"{text} is nothing once clipped to the image", "remove it")
-        return np.clip(boxes, 0, limit)
+            self.fail(f"{text} is nothing once clipped to the image", "remove it")
+        return clipped
 
     def classes(self, num_classes):
         classes = self.array("classes", integer=True)

@@ -55,6 +55,7 @@ TASKS = {
     "classification": "jaxvision.tasks.classification:CLASSIFICATION",
     "segmentation": "jaxvision.tasks.segmentation:SEGMENTATION",
     "detection": "jaxvision.tasks.detection:DETECTION",
+    "region_detection": "jaxvision.tasks.detection:REGION_DETECTION",
     "instance_segmentation": "jaxvision.tasks.detection:INSTANCE_SEGMENTATION",
     "keypoint_detection": "jaxvision.tasks.keypoints:KEYPOINT_DETECTION",
 }

@@ -10,6 +10,8 @@ from jaxvision.metrics.coco import CocoEvaluator
 from jaxvision.ops.masks import paste_masks
 from jaxvision.tasks import Task
 from jaxvision.visualize.detections import draw_detections
+from jaxvision.visualize.layout import enlargement
+from jaxvision.visualize.proposals import draw_proposals
 
 MASK_THRESHOLD = 0.5
 
@@ -43,6 +45,9 @@ def _records(name, result, class_names):
 
 
 def _draw(image, result, class_names, threshold=0.5):
+    if "proposals" in result:
+        factor = enlargement(image.shape)
+        image, result = draw_proposals(image, result["proposals"]), {**result, "boxes": result["boxes"] * factor}
     return draw_detections(image, result, class_names, threshold)
 
 
@@ -56,6 +61,12 @@ DETECTION = Task(
     evaluator=functools.partial(CocoEvaluator, iou_types=("boxes",)),
     draw=_draw,
     records=_records,
+)
+REGION_DETECTION = dataclasses.replace(  # of networks that look at regions which somebody else proposes
+    DETECTION,
+    name="region_detection",
+    fields=(*DETECTION.fields, "proposals", "proposals_valid"),
+    truth=functools.partial(_truth, ("boxes", "classes", "proposals")),
 )
 INSTANCE_SEGMENTATION = dataclasses.replace(
     DETECTION,

@@ -68,6 +68,11 @@ def build_architecture(config, source: Source) -> tuple[architectures.Architectu
 def make_batches(config, split: str, task: tasks.Task, *, train: bool) -> Batches:
     """The batches of config's split: shuffled and transformed to train on, else in order and as they are."""
     source = open_source(config.data.source, config.data[split], config.data.dir)
+    if config.data.proposals:
+        from jaxvision.data.proposal_source import with_proposals
+
+        settings, name = config.data.proposals.to_dict(), f"{config.data.source}:{config.data[split]}"
+        source = with_proposals(source, settings, name, config.data.dir, config.data.workers)
     return Batches(
         source,
         batch_size=config.batch_size if train else config.evaluate.batch_size or config.batch_size,
@@ -146,7 +151,7 @@ class Run:
         if self.step and self.step % config.evaluate.every == 0 and self.step not in self.scores:
             self._evaluate()  # the run was stopped before it could
             self.checkpoints.save(self.state, self._meta(), self.scores[self.step], again=True)
-        counts = {"data/overflow": 0, "data/skipped": 0}
+        counts = {"data/overflow": 0, "data/skipped": 0, "data/lost_proposals": 0}
         stream = load(self.batches, self.step, config.steps, workers=config.data.workers)
         pending = None  # the last step's metrics: read while the next one runs
         for batch, host in sharding.prefetch(stream, self.mesh):
@@ -179,6 +184,8 @@ class Run:
             say(
                 f"{counts['data/overflow']} objects beyond data.max_boxes {config.data.max_boxes} were left out: raise it."
             )
+        if counts["data/lost_proposals"]:
+            say(f"{counts['data/lost_proposals']} proposals of under a pixel on the canvas were left out.")
         if counts["data/skipped"]:
             say(f"{counts['data/skipped']} images could not be used and were passed over.")
 

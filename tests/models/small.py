@@ -9,11 +9,12 @@ from tiny import FCN8S, MASK_RCNN, RESNET
 from jaxvision import architecture as architectures
 from jaxvision import batch as fields
 from jaxvision import tasks
-from jaxvision.batch import split_host
+from jaxvision.batch import INPUTS, split_host
 from jaxvision.data import collate
 from jaxvision.data.transforms import ResizeToCanvas
 
 SIDE = 64
+PROPOSALS = 12
 CLASS_NAMES = ("background", "tall", "wide", "large")
 
 
@@ -171,7 +172,16 @@ def example(number: int, side: int = SIDE) -> dict:
         "keypoints": np.array([joints(box) for box in boxes], np.float32),
         "semantic": semantic,
         "label": int(classes[0]) - 1,
+        "proposals": proposals(np.array(boxes, np.float32), rng, side),
     }
+
+
+def proposals(boxes, rng, side: int) -> np.ndarray:
+    """Two boxes near each of the objects, and six at random: (10, 4)."""
+    near = np.repeat(boxes, 2, 0) + rng.integers(-2, 3, (2 * len(boxes), 4))
+    corners = rng.integers(0, side // 2, (6, 2))
+    others = np.concatenate([corners, corners + rng.integers(6, side // 2, (6, 2))], 1)
+    return np.concatenate([near, others]).clip(0, side).astype(np.float32)
 
 
 def joints(box) -> list:
@@ -206,7 +216,7 @@ def batch_of(examples, task: str, canvas=(SIDE, SIDE), max_boxes: int = 3) -> di
     """What the loader would make of the examples, for the device."""
     fit = ResizeToCanvas(canvas)
     fields = tasks.get(task).fields
-    return split_host(collate.stack([collate.row(fit(e, None), fields, max_boxes, 28) for e in examples]))[0]
+    return split_host(collate.stack([collate.row(fit(e, None), fields, max_boxes, 28, PROPOSALS) for e in examples]))[0]
 
 
 def shapes(name: str, canvas=(SIDE, SIDE), **options) -> dict:
@@ -237,14 +247,17 @@ def check_predictions_are_blind(network: Network) -> None:
     """Predictions are the same with another ground truth and with none."""
     batch = network.batch([example(2), example(3)])
     _, _, predictions = network.forward(network.variables, batch)
-    other = {**batch, **{name: network.batch([example(5), empty(6)])[name] for name in tasks.get(network.task).fields}}
+    other = {
+        **batch,
+        **{n: network.batch([example(5), empty(6)])[n] for n in tasks.get(network.task).fields if n not in INPUTS},
+    }
     _, _, same = network.forward(network.variables, other)
 
     @jax.jit
     def blind(variables, batch):
         return network.architecture.predict(network.architecture.model.apply(variables, batch), batch)
 
-    without = blind(network.variables, {name: batch[name] for name in ("image", "image_size")})
+    without = blind(network.variables, {name: batch[name] for name in INPUTS if name in batch and name != "real"})
     assert predictions["valid"].any()
     for name, value in predictions.items():
         np.testing.assert_array_equal(same[name], value, err_msg=name)
