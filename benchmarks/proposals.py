@@ -19,7 +19,7 @@ import cv2
 from jaxvision.data import proposals
 from jaxvision.data.images import write_image
 from jaxvision.data.sources import open_source
-from jaxvision.metrics.proposal_recall import ProposalRecall
+from jaxvision.metrics.recall import ProposalRecall
 from jaxvision.visualize.proposals import draw_proposals
 
 SCENES = dict(base_k=150, inc_k=150, width=0, min_size=8)
@@ -43,17 +43,15 @@ PICTURES = 4
 
 def measure(source, images, settings, folder=""):
     """(scores of `ProposalRecall`, seconds an image); pictures into the folder where one is given."""
-    method, recall, seconds = proposals.build(settings), ProposalRecall(COUNTS), 0.0
+    method, recall, seconds = proposals.build(settings), ProposalRecall(source.class_names, COUNTS), 0.0
     for i in range(images):
         example = source[i]
         began = time.perf_counter()
         found = method(example["image"])
         seconds += time.perf_counter() - began
-        aside = example.get("crowd", False) | example.get("difficult", False)
-        boxes = example["boxes"][~aside] if len(example["boxes"]) else example["boxes"]
-        recall.update(found, boxes)
+        recall.update(example["image_id"], found, example)
         if folder and i < PICTURES:
-            picture = draw_proposals(example["image"], found, boxes)
+            picture = draw_proposals(example["image"], found, example["boxes"])
             write_image(os.path.join(folder, f"{label(settings).replace(' ', '_')}_{example['image_id']}.png"), picture)
     return recall.compute(), seconds / images
 
@@ -89,8 +87,8 @@ def main(arguments=None):
     print("|---" * (len(columns) + 4) + "|")
     for settings in rows:
         scores, seconds = measure(source, images, settings, options.out)
-        names = [f"recall@{overlap}/{count}" for overlap in (0.5, 0.7) for count in COUNTS]
-        values = [f"{scores[name]:.3f}" for name in [*names, f"average_recall/{COUNTS[3]}"]]
+        names = [f"recall{overlap}@{count}" for overlap in (50, 70) for count in COUNTS]
+        values = [f"{scores[name]:.3f}" for name in [*names, f"AR@{COUNTS[3]}"]]
         print(
             f"| {label(settings)} | " + " | ".join([*values, f"{scores['proposals']:.0f}", f"{seconds:.2f}"]) + " |",
             flush=True,
