@@ -19,12 +19,11 @@ from jaxvision.losses.box_regression import smooth_l1
 from jaxvision.losses.mining import hard_negatives
 from jaxvision.losses.reduction import total
 from jaxvision.models.backbones.vgg import VGG16, Block
-from jaxvision.models.detection.single_shot.detect import predict
+from jaxvision.models.detection.single_shot.detect import detect_by_class, predict
 from jaxvision.ops import boxes as box_ops
 from jaxvision.ops.default_boxes import default_boxes
 from jaxvision.ops.images import normalize
 from jaxvision.ops.matching import claim_best, match
-from jaxvision.ops.nms import nms
 from jaxvision.ops.pool import max_pool
 
 xavier = nn.initializers.xavier_uniform()
@@ -205,39 +204,16 @@ def ssd_losses(
     return {"class": (total(errors, positive | negative)[0], count), "box": (box, count)}
 
 
-def detect(
-    anchors: jax.Array,
-    logits: jax.Array,
-    deltas: jax.Array,
-    image_size: jax.Array,
-    *,
-    score_threshold: float,
-    nms_threshold: float,
-    candidates: int,
-    detections: int,
-) -> dict[str, jax.Array]:
-    """`boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, and `overflow` (B,).
+def detect(anchors, logits, deltas, image_size, **options) -> dict[str, jax.Array]:
+    """What `detect_by_class` makes of the heads' outputs, (B,A,num_classes) and (B,A,4): see there for the options.
 
-    Each class keeps its best `candidates` boxes above the score threshold and thins them by NMS; the best `detections` of
-    all classes remain. `overflow` counts the boxes above the threshold that were no candidates; torchvision leaves them
-    out too.
+    Boxes that are no candidates are left out in torchvision too.
     """
 
-    thin = jax.vmap(lambda boxes, scores: nms(boxes, scores, nms_threshold, valid=scores > -jnp.inf))
+    def locate(deltas, size):
+        return box_ops.clip(box_ops.decode(deltas, anchors, BOX_WEIGHTS), size)
 
-    def one(logits, deltas, size):
-        boxes = box_ops.clip(box_ops.decode(deltas, anchors, BOX_WEIGHTS), size)
-        scores = jax.nn.softmax(logits)[:, 1:].T
-        above = scores > score_threshold
-        best, rows = jax.lax.top_k(jnp.where(above, scores, -jnp.inf), min(candidates, len(anchors)))
-        keep = thin(boxes[rows], best)
-        best, index = jax.lax.top_k(jnp.where(keep, best, -jnp.inf).ravel(), min(detections, keep.size))
-        overflow = jnp.maximum(above.sum(1) - candidates, 0).sum()
-        return boxes[rows.ravel()[index]], index // rows.shape[1] + 1, best, best > -jnp.inf, overflow
-
-    boxes, classes, scores, valid, overflow = jax.vmap(one)(logits, deltas, image_size)
-    boxes, scores = jnp.where(valid[..., None], boxes, 0), jnp.where(valid, scores, 0)
-    return {"boxes": boxes, "classes": classes, "scores": scores, "valid": valid, "overflow": overflow}
+    return detect_by_class(jax.vmap(locate)(deltas, image_size), jax.nn.softmax(logits)[..., 1:], **options)
 
 
 def ssd(

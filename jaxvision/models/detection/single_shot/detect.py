@@ -1,4 +1,4 @@
-"""From scored anchors to detections, by the rule that RetinaNet and FCOS share."""
+"""From scored boxes to detections: the rule that RetinaNet and FCOS share, and that of SSD and YOLO."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxvision.ops import boxes as box_ops
-from jaxvision.ops.nms import top_detections
+from jaxvision.ops.nms import nms, top_detections
 
 
 def detect(
@@ -51,6 +51,37 @@ def detect(
         return boxes[kept], classes[kept], scores[kept], valid, sum(overflow)
 
     boxes, classes, scores, valid, overflow = jax.vmap(one)(scores, offsets, image_size)
+    boxes, scores = jnp.where(valid[..., None], boxes, 0), jnp.where(valid, scores, 0)
+    return {"boxes": boxes, "classes": classes, "scores": scores, "valid": valid, "overflow": overflow}
+
+
+def detect_by_class(
+    boxes: jax.Array,
+    scores: jax.Array,
+    *,
+    score_threshold: float,
+    nms_threshold: float,
+    candidates: int,
+    detections: int,
+) -> dict[str, jax.Array]:
+    """`boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, and `overflow` (B,).
+
+    boxes (B,A,4), scores (B,A,K) of classes 1 to K. Each class keeps its best `candidates` boxes above the score threshold
+    and thins them by NMS; the best `detections` of all classes remain. `overflow` counts the boxes above the threshold that
+    were no candidates.
+    """
+    thin = jax.vmap(lambda boxes, scores: nms(boxes, scores, nms_threshold, valid=scores > -jnp.inf))
+
+    def one(boxes, scores):
+        scores = scores.T
+        above = scores > score_threshold
+        best, rows = jax.lax.top_k(jnp.where(above, scores, -jnp.inf), min(candidates, len(boxes)))
+        keep = thin(boxes[rows], best)
+        best, index = jax.lax.top_k(jnp.where(keep, best, -jnp.inf).ravel(), min(detections, keep.size))
+        overflow = jnp.maximum(above.sum(1) - candidates, 0).sum()
+        return boxes[rows.ravel()[index]], index // rows.shape[1] + 1, best, best > -jnp.inf, overflow
+
+    boxes, classes, scores, valid, overflow = jax.vmap(one)(boxes, scores)
     boxes, scores = jnp.where(valid[..., None], boxes, 0), jnp.where(valid, scores, 0)
     return {"boxes": boxes, "classes": classes, "scores": scores, "valid": valid, "overflow": overflow}
 
