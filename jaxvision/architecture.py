@@ -42,6 +42,7 @@ REGISTRY = {
     "ssdlite": "jaxvision.models.detection.ssdlite:ssdlite",
     "unet": "jaxvision.models.segmentation.unet:unet",
     "vgg": "jaxvision.models.backbones.vgg:vgg",
+    "yolo": "jaxvision.models.detection.yolo:yolo",
 }
 
 

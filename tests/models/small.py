@@ -123,6 +123,16 @@ SMALL = {
     ),
     "unet": dict(widths=(8, 8, 12, 12, 16), dropout=0.0, norm="batch"),
     "vgg": dict(depths=(1, 1, 1, 1, 1), widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
+    "yolo": dict(
+        stages=tuple(((width, 3, 1),) for width in (8, 8, 12, 16, 24)),
+        pools=5,
+        fc=(64,),
+        grid=4,
+        dropout=0.0,
+        score_threshold=0.1,
+        detections=5,
+        norm="batch",
+    ),
 }
 
 

@@ -104,6 +104,11 @@ def test_shapes(network):
         assert outputs["logits"].shape == (2, anchors, 4) and outputs["deltas"].shape == (2, anchors, 4)
         shapes = {"boxes": (2, 5, 4), "classes": (2, 5), "scores": (2, 5), "valid": (2, 5), "overflow": (2,)}
         assert {name: value.shape for name, value in predictions.items()} == shapes
+    elif network.task == "detection":
+        kinds = {"yolo": (4, 4, 3)}[network.architecture.name]
+        assert outputs["logits"].shape == (2, *kinds)
+        shapes = {"boxes": (2, 5, 4), "classes": (2, 5), "scores": (2, 5), "valid": (2, 5)}
+        assert {name: predictions[name].shape for name in shapes} == shapes
     elif network.task == "segmentation":
         assert outputs["logits"].shape == (2, SIDE, SIDE, len(CLASS_NAMES))
         assert predictions["semantic"].shape == (2, SIDE, SIDE) and predictions["semantic"].dtype == np.int32
