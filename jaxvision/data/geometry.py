@@ -112,7 +112,7 @@ def fit(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
     return max(1, height * canvas_width // width), canvas_width
 
 
-def resize(example, height, width):
+def resize(example, height, width, interpolation=cv2.INTER_LINEAR):
     """To height x width pixels; `area` grows with them. An image of that size already stays bit for bit."""
     old_height, old_width = example["image"].shape[:2]
     if (height, width) == (old_height, old_width):
@@ -131,7 +131,7 @@ def resize(example, height, width):
     return _mapped(
         example,
         {
-            "image": lambda image: cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR),
+            "image": lambda image: cv2.resize(image, (width, height), interpolation=interpolation),
             "boxes": boxes,
             "proposals": boxes,
             "masks": nearest,

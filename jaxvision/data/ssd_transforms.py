@@ -1,12 +1,18 @@
-"""SSD's augmentation (Liu et al., ECCV 2016, sections 2.2 and 3.6) with torchvision's numbers."""
+"""SSD's augmentation (Liu et al., ECCV 2016, sections 2.2 and 3.6) with torchvision's numbers, or those of the authors' Caffe."""
 
 import dataclasses
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
-from jaxvision.data.colour import brightness, contrast, hue, saturation
-from jaxvision.data.geometry import MEAN_COLOUR, cut, iou, pad, select
+from jaxvision.data.colour import brightness, contrast, hsv_saturation, hue, saturation, shift
+from jaxvision.data.geometry import MEAN_COLOUR, cut, iou, pad, resize, select
+
+# What brightness, contrast and saturation mean. Caffe adds to the colours where torchvision multiplies, multiplies them where
+# torchvision spreads them about their mean, and takes the saturation of HSV and not the distance from grey.
+RULES = {"torchvision": (brightness, contrast, saturation), "caffe": (shift, brightness, hsv_saturation)}
+INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_NEAREST, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +20,9 @@ class PhotometricDistort:
     """Brightness, contrast, saturation, hue and the order of the channels, each with the given probability.
 
     Factors are uniform in 1 +- amount, hue turns by +- `hue` of the circle; contrast comes before saturation and hue as
-    often as behind them. Rounded to 8 bits once, at the end; torchvision rounds after each change.
+    often as behind them. rule: "torchvision", or "caffe", whose brightness is a shift by +- amount, see `RULES`; the
+    authors' recipe has hue 0.1 (18 of OpenCV's 180) and shuffle 0. shuffle: the probability of another order of the
+    channels, where that is another. Rounded to 8 bits once, at the end; both round after each change.
     """
 
     brightness: float = 0.125
@@ -22,21 +30,27 @@ class PhotometricDistort:
     saturation: float = 0.5
     hue: float = 0.05
     probability: float = 0.5
+    shuffle: float | None = None
+    rule: str = "torchvision"
 
     def __post_init__(self):
-        limits = {"brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5, "probability": 1}
-        for name, amount in dataclasses.asdict(self).items():
-            if not 0 <= amount <= limits[name]:
-                raise ValueError(f"photometric_distort: {name} is {amount}, expected 0..{limits[name]}")
+        limits = {"brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5, "probability": 1, "shuffle": 1}
+        for name, limit in limits.items():
+            amount = getattr(self, name)
+            if amount is not None and not 0 <= amount <= limit:
+                raise ValueError(f"photometric_distort: {name} is {amount}, expected 0..{limit}")
+        if self.rule not in RULES:
+            raise ValueError(f"photometric_distort: rule {self.rule!r} is not one of {', '.join(RULES)}")
 
     def __call__(self, example, rng):
         image = example["image"].astype(np.float32) / 255
-        changes = [(brightness, self.brightness), (saturation, self.saturation), (hue, self.hue)]
-        changes.insert(1 if rng.random() < 0.5 else 3, (contrast, self.contrast))
+        brighten, spread, saturate = RULES[self.rule]
+        changes = [(brighten, self.brightness), (saturate, self.saturation), (hue, self.hue)]
+        changes.insert(1 if rng.random() < 0.5 else 3, (spread, self.contrast))
         for change, amount in changes:
             if rng.random() < self.probability:
                 image = np.clip(change(image, np.float32(rng.uniform(-amount, amount))), 0, 1)
-        if rng.random() < self.probability:
+        if rng.random() < (self.probability if self.shuffle is None else self.shuffle):
             image = np.ascontiguousarray(image[..., rng.permutation(3)])
         return {**example, "image": np.rint(image * 255).astype(np.uint8)}
 
@@ -117,3 +131,24 @@ class IoUCrop:
             return None
         corner = ((size - extent) * rng.random(2)).astype(int)
         return np.concatenate([corner, corner + extent])
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomInterpolation:
+    """Resizes to height x width pixels, the picture's shape not kept, by one of OpenCV's five interpolations.
+
+    Linear, by area, nearest, cubic or Lanczos, as the authors' recipe has it, each as likely. Name the sides of the canvas:
+    what fits it already is not resized again.
+    """
+
+    height: int
+    width: int
+
+    def __post_init__(self):
+        if min(self.height, self.width) < 1:
+            raise ValueError(
+                f"random_interpolation: expected a positive height and width, got {self.height} x {self.width}"
+            )
+
+    def __call__(self, example, rng):
+        return resize(example, self.height, self.width, INTERPOLATIONS[rng.integers(len(INTERPOLATIONS))])

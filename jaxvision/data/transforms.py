@@ -15,7 +15,8 @@ from jaxvision.data.copy_paste import CopyPaste
 from jaxvision.data.elastic import Elastic
 from jaxvision.data.geometry import fit, mirror, pad, random_window, resize, turn
 from jaxvision.data.object_crop import ObjectCrop
-from jaxvision.data.ssd_transforms import IoUCrop, PhotometricDistort, ZoomOut
+from jaxvision.data.ssd_transforms import IoUCrop, PhotometricDistort, RandomInterpolation, ZoomOut
+from jaxvision.data.yolo_transforms import HsvJitter, WindowJitter
 from jaxvision.suggest import suggest
 
 
@@ -192,6 +193,8 @@ TRANSFORMS = {
     "photometric_distort": PhotometricDistort,
     "zoom_out": ZoomOut,
     "iou_crop": IoUCrop,
+    "random_interpolation": RandomInterpolation,
+    "window_jitter": WindowJitter,
     "scale_jitter": ScaleJitter,
     "object_crop": ObjectCrop,
     "random_scale": RandomScale,
@@ -201,6 +204,7 @@ TRANSFORMS = {
     "quarter_turn": QuarterTurn,
     "copy_paste": CopyPaste,
     "color_jitter": ColorJitter,
+    "hsv_jitter": HsvJitter,
     "permute_channels": PermuteChannels,
     "border_weights": BorderWeights,
 }

@@ -1,10 +1,12 @@
+import colorsys
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 
 from jaxvision.data.geometry import IGNORED, MEAN_COLOUR
-from jaxvision.data.ssd_transforms import IoUCrop, PhotometricDistort, ZoomOut
+from jaxvision.data.ssd_transforms import INTERPOLATIONS, IoUCrop, PhotometricDistort, RandomInterpolation, ZoomOut
 from jaxvision.data.transforms import StretchToCanvas, build
 
 
@@ -111,6 +113,54 @@ def test_distortion_changes_colours_alone():
     assert 0.86 < min(factors) < 0.93 and 1.07 < max(factors) < 1.14
 
 
+class Drawn:
+    """A generator of given amounts, for which every change happens in the one order."""
+
+    def __init__(self, amounts, first):
+        self.amounts, self.draws = list(amounts), [0.1 if first else 0.9]
+
+    def random(self):
+        return self.draws.pop() if self.draws else 0.0
+
+    def uniform(self, low, high):
+        amount = self.amounts.pop(0)
+        assert low <= amount <= high
+        return amount
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_distortion_as_caffe_has_it(first):
+    """Brightness is added, contrast is a factor, saturation and hue are those of HSV; nothing else happens."""
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    amounts = {"contrast": 0.3, "saturation": -0.4, "hue": 0.07}
+    order = ["contrast", "saturation", "hue"] if first else ["saturation", "hue", "contrast"]
+    distort = PhotometricDistort(rule="caffe", hue=0.1, probability=1.0, shuffle=0.0)
+    found = distort({"image": image}, Drawn([-0.1, *(amounts[name] for name in order)], first))["image"]
+    for before, after in zip(image.reshape(-1, 3), found.reshape(-1, 3)):
+        colour = np.clip(before / 255 - 0.1, 0, 1)
+        for name in order:
+            h, s, v = colorsys.rgb_to_hsv(*colour)
+            if name == "contrast":
+                colour = np.clip(np.array(colour) * 1.3, 0, 1)
+            else:
+                colour = colorsys.hsv_to_rgb(*((h, s * 0.6, v) if name == "saturation" else ((h + 0.07) % 1, s, v)))
+        np.testing.assert_allclose(after, np.array(colour) * 255, atol=0.6)
+
+
+def test_every_interpolation_is_drawn():
+    example, found = frozen(scene(2)), []
+    wanted = [cv2.resize(example["image"], (31, 57), interpolation=way).tobytes() for way in INTERPOLATIONS]
+    assert len(set(wanted)) == 5
+    for seed in range(40):
+        new = RandomInterpolation(57, 31)(example, np.random.default_rng(seed))
+        found.append(wanted.index(new["image"].tobytes()))
+        np.testing.assert_allclose(new["boxes"], example["boxes"] * np.tile([31 / 60, 57 / 40], 2), rtol=1e-6)
+        assert new["masks"].shape == (3, 57, 31) and set(np.unique(new["masks"])) <= {0, 1}
+    assert set(found) == set(range(5))
+    fitted = StretchToCanvas((57, 31))(new)
+    assert fitted["image"] is new["image"]
+
+
 def test_stretch_fills_the_canvas():
     example = frozen(scene(1))
     new = StretchToCanvas((80, 30))(example)
@@ -128,6 +178,8 @@ def test_stretch_fills_the_canvas():
         ({"iou_crop": {"narrow": 3}}, "iou_crop: expected 0 < narrow <= wide"),
         ({"iou_crop": {"overlaps": (0.5,)}}, "a 1 is missing"),
         ({"photometric_distort": {"hue": 0.7}}, "photometric_distort: hue is 0.7"),
+        ({"photometric_distort": {"rule": "coffee"}}, "rule 'coffee' is not one of torchvision, caffe"),
+        ({"random_interpolation": {"height": 0, "width": 3}}, "expected a positive height and width, got 0 x 3"),
     ],
 )
 def test_arguments_that_cannot_be_meant(config, text):

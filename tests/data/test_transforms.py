@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from jaxvision.data.elastic import Elastic
 from jaxvision.data.geometry import IGNORED, MEAN_COLOUR, fit, tight_boxes
+from jaxvision.data.ssd_transforms import PhotometricDistort, RandomInterpolation
 from jaxvision.data.transforms import (
     TRANSFORMS,
     ColorJitter,
@@ -20,6 +21,7 @@ from jaxvision.data.transforms import (
     ScaleJitter,
     build,
 )
+from jaxvision.data.yolo_transforms import HsvJitter, WindowJitter
 
 
 class Fixed:
@@ -83,6 +85,10 @@ ALL = [
     Crop(6, 6),
     Crop(20, 8),
     ColorJitter(0.5, 0.5, 0.5, 0.2),
+    PhotometricDistort(rule="caffe", hue=0.1, shuffle=0.0),
+    RandomInterpolation(9, 20),
+    WindowJitter(0.4),
+    HsvJitter(),
     PermuteChannels(),
     ResizeToCanvas((30, 20)),
     ResizeToCanvas((9, 16)),
@@ -399,7 +405,7 @@ def test_colour_never_moves_anything(seed):
 def test_build_runs_in_the_order_of_the_table():
     config = {"permute_channels": {}, "flip": {"probability": 0.1}, "scale_jitter": {"low": 0.5, "high": 2.0}}
     assert build(config, flip_pairs=[[0, 1]]) == [ScaleJitter(0.5, 2.0), Flip(0.1, ((0, 1),)), PermuteChannels()]
-    ssd = ["photometric_distort", "zoom_out", "iou_crop"]
+    ssd = ["photometric_distort", "zoom_out", "iou_crop", "random_interpolation", "window_jitter"]
     usual = [
         "scale_jitter",
         "object_crop",
@@ -410,6 +416,7 @@ def test_build_runs_in_the_order_of_the_table():
         "quarter_turn",
         "copy_paste",
         "color_jitter",
+        "hsv_jitter",
     ]
     assert list(TRANSFORMS) == ssd + usual + ["permute_channels", "border_weights"]
     assert build({}) == []
