@@ -17,13 +17,14 @@ def default_boxes(
     scales: Sequence[float],
     ratios: Sequence[Sequence[float]],
     steps: Sequence[float] | None = None,
+    clip: bool = True,
 ) -> np.ndarray:
     """Boxes (A, 4) float32 in pixels of the canvas (height, width), level by level, row by row, those of a cell together.
 
     A cell of level k has 2 + 2 len(ratios[k]) boxes: squares of side scales[k] and sqrt(scales[k] scales[k+1]), shares of
-    the canvas, then for each ratio r one of scales[k] (sqrt(r), 1 / sqrt(r)) and one of the inverse. A side is at most
-    the canvas; the corners may lie beyond it. Cell (y, x) has its centre at (y + 0.5, x + 0.5) steps[k] pixels, or, without
-    `steps`, canvas / shapes[k].
+    the canvas, then for each ratio r one of scales[k] (sqrt(r), 1 / sqrt(r)) and one of the inverse. With `clip` a side is at
+    most the canvas, as in torchvision and not as published; the corners may lie beyond it. Cell (y, x) has its centre at
+    (y + 0.5, x + 0.5) steps[k] pixels, or, without `steps`, canvas / shapes[k].
     """
     levels, extent = [], np.array(canvas[::-1], np.float64)
     for k, (height, width) in enumerate(shapes):
@@ -31,7 +32,7 @@ def default_boxes(
         for ratio in ratios[k]:
             wide, tall = scales[k] * math.sqrt(ratio), scales[k] / math.sqrt(ratio)
             sides += [(wide, tall), (tall, wide)]
-        half = np.clip(sides, 0, 1) * extent / 2
+        half = np.clip(sides, 0, 1 if clip else None) * extent / 2
         step = extent / (width, height) if steps is None else steps[k]
         x, y = np.meshgrid(np.arange(width), np.arange(height))
         centres = (np.stack([x, y], -1)[:, :, None] + 0.5) * step

@@ -1,7 +1,7 @@
 """Assignment of ground truth to anchors or proposals by their overlap."""
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 BELOW = -1  # background: no ground truth overlaps by `low`
 BETWEEN = -2  # neither background nor object: left out of the loss
@@ -43,4 +43,29 @@ def claim_best(matches: Array, iou: Array, valid: Array) -> Array:
     claims = valid & (iou.max(1) > 0)
     wanted = claims[:, None] & (best[:, None] == jnp.arange(iou.shape[1]))
     owner = jnp.where(wanted, jnp.arange(len(iou), dtype=jnp.int32)[:, None], BELOW).max(0)
+    return jnp.where(owner >= 0, owner, matches)
+
+
+def claim_own(matches: Array, iou: Array, valid: Array) -> Array:
+    """`matches` (A,) of `match`, in which each ground truth also has an anchor of its own: SSD's bipartite matching.
+
+    Of all pairs the one that overlaps best is taken first, then the best of the ground truths and anchors that are left, until
+    none is left that overlaps; of equals the first anchor, then the first ground truth (the authors' Caffe). Unlike in
+    `claim_best` several never claim one anchor.
+    """
+    count = iou.shape[0]
+    if count == 0:
+        return matches
+    iou = jnp.where(valid[:, None], iou, 0).T
+
+    def take(state):
+        owner, waiting, _ = state
+        left = jnp.where(waiting & (owner < 0)[:, None], iou, 0).ravel()
+        best = left.argmax()
+        anchor, row, found = best // count, best % count, left[best] > 0
+        owner = jnp.where(found, owner.at[anchor].set(row.astype(jnp.int32)), owner)
+        return owner, waiting.at[row].set(waiting[row] & ~found), found
+
+    nobody = jnp.full(matches.shape, BELOW, jnp.int32)
+    owner, _, _ = lax.while_loop(lambda state: state[2], take, (nobody, valid, valid.any()))
     return jnp.where(owner >= 0, owner, matches)

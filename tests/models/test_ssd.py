@@ -9,6 +9,7 @@ from small import Network, check_predictions_are_blind, create, empty, example, 
 from jaxvision import architecture as architectures
 from jaxvision.models.detection.ssd import BOX_WEIGHTS, _unit, detect, ssd_losses
 from jaxvision.ops.boxes import decode, encode, iou
+from jaxvision.ops.default_boxes import default_boxes
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +124,104 @@ def test_ssd300_is_torchvisions():
     assert outputs["logits"].shape == (1, 8732, 91) and outputs["boxes"].shape == (1, 200, 4)
 
 
+VGG16 = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256), (256, 512)] + [(512, 512)] * 5
+
+
+def parameters(extras, channels, cells, classes):
+    """VGG-16's convolutions, fc6, fc7 and the scale of conv4; (kernel, inputs, outputs) of the extras; a convolution a map."""
+    trunk = sum((9 * i + 1) * o for i, o in VGG16) + (9 * 512 + 1) * 1024 + (1024 + 1) * 1024 + 512
+    heads = sum((9 * i + 1) * n * (classes + 4) for i, n in zip(channels, cells))
+    return trunk + sum((k * k * i + 1) * o for k, i, o in extras) + heads
+
+
+EXTRAS300 = [(1, 1024, 256), (3, 256, 512), (1, 512, 128), (3, 128, 256), *[(1, 256, 128), (3, 128, 256)] * 2]
+EXTRAS512 = [*EXTRAS300, (1, 256, 128), (4, 128, 256)]
+PUBLISHED = {  # extras, channels and boxes a cell of the maps, sides of the maps, boxes in all
+    "ssd300": (EXTRAS300, (512, 1024, 512, 256, 256, 256), (4, 6, 6, 6, 4, 4), (38, 19, 10, 5, 3, 1), 8732),
+    "ssd512": (EXTRAS512, (512, 1024, 512, *(256,) * 4), (4, 6, 6, 6, 6, 4, 4), (64, 32, 16, 8, 4, 2, 1), 24564),
+}
+
+
+@pytest.mark.parametrize(("form", "count"), [("ssd300", 26_285_486), ("ssd512", 27_188_676)])
+def test_the_authors_networks_on_voc(form, count):
+    extras, channels, cells, sides, boxes = PUBLISHED[form]
+    assert parameters(EXTRAS300, *PUBLISHED["ssd300"][1:3], 91) == 35_641_826  # torchvision's
+    canvas = (int(form[3:]),) * 2
+    options = dict(num_classes=21, form=form, scales="voc", matching="bipartite", clip_boxes=False)
+    params = shapes("ssd", canvas, **options)["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters(extras, channels, cells, 21) == count
+    assert params["trunk"]["conv4_scale"].shape == (512,)
+    architecture = architectures.create("ssd", **options)
+    batch = {"image": np.zeros((1, *canvas, 3), np.uint8), "image_size": np.array([canvas], np.int32)}
+    outputs = jax.eval_shape(architecture.model.apply, {"params": params}, batch)
+    names = ("conv4", "conv7", *(f"extra{i}" for i in range(1, len(sides) - 1)))
+    assert tuple(outputs[name].shape[1:] for name in names) == tuple(zip(sides, sides, channels))
+    assert outputs["logits"].shape == (1, boxes, 21) and outputs["boxes"].shape == (1, 200, 4)
+
+
+@pytest.mark.parametrize(
+    ("form", "table", "sizes"),
+    [
+        ("ssd300", "voc", (30, 60, 111, 162, 213, 264, 315)),
+        ("ssd300", "coco", (21, 45, 99, 153, 207, 261, 315)),
+        ("ssd512", "voc", (35.84, 76.8, 153.6, 230.4, 307.2, 384, 460.8, 537.6)),
+        ("ssd512", "coco", (20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72)),
+    ],
+)
+def test_default_boxes_have_the_authors_sizes(form, table, sizes):
+    """Squares of the least and of the mean size, and boxes of the least one's area, at the centres of the maps' cells."""
+    canvas = int(form[3:])
+    model = architectures.create("ssd", num_classes=21, form=form, scales=table, clip_boxes=False).model
+    _, _, cells, sides, count = PUBLISHED[form]
+    shapes = [(side, side) for side in sides]
+    boxes = default_boxes(shapes, (canvas, canvas), model.scales, model.ratios, model.steps, clip=False)
+    assert len(boxes) == count
+    start = 0
+    for level, (side, cell) in enumerate(zip(sides, cells)):
+        own = boxes[start : start + side * side * cell].reshape(side, side, cell, 4)
+        start += side * side * cell
+        extent = own[..., 2:] - own[..., :2]
+        least, most = sizes[level : level + 2]
+        wanted = [(least, least), (np.sqrt(least * most),) * 2]
+        for ratio in (2, 3)[: (cell - 2) // 2]:
+            long, short = least * np.sqrt(ratio), least / np.sqrt(ratio)
+            wanted += [(long, short), (short, long)]
+        np.testing.assert_allclose(extent, np.broadcast_to(wanted, extent.shape), atol=1e-3)
+        step = (8, 16, 32, 64, 100, 300)[level] if canvas == 300 else 512 / side
+        centre = (own[..., :2] + own[..., 2:]) / 2
+        np.testing.assert_allclose(
+            centre[:, 0, :, 1], np.tile((np.arange(side)[:, None] + 0.5) * step, cell), atol=1e-3
+        )
+        np.testing.assert_allclose(
+            centre[0, :, :, 0], np.tile((np.arange(side)[:, None] + 0.5) * step, cell), atol=1e-3
+        )
+
+
+def test_bipartite_matching_leaves_no_object_without_a_box():
+    """Two small objects overlap one anchor best; by torchvision's rule the first is lost."""
+    anchors = np.array([[0, 0, 40, 40], [4, 4, 44, 44], [50, 50, 90, 90]], np.float32)
+    outputs = {"anchors": anchors, "logits": np.zeros((1, 3, 3), np.float32), "deltas": np.zeros((1, 3, 4), np.float32)}
+    batch = batch_of_one([[6, 6, 16, 16], [18, 18, 30, 30]], [1, 2], [True, True])
+    counts = [
+        float(jax.jit(functools.partial(ssd_losses, matching=rule))(outputs, batch)["box"][1])
+        for rule in ("torchvision", "bipartite")
+    ]
+    assert counts == [1, 2]
+
+
 def test_options_that_do_not_fit_each_other_are_named():
     with pytest.raises(ValueError, match=r"detects on 3 maps.* got 2 ratios, no steps and 4 scales"):
         create("ssd", ratios=((2,), (2,)))
     with pytest.raises(ValueError, match="got 3 ratios, 1 steps and 4 scales"):
         create("ssd", steps=(8,))
+    for option, value, known in (
+        ("form", "ssd321", "ssd300, ssd512"),
+        ("scales", "imagenet", "coco, voc"),
+        ("matching", "greedy", "torchvision, bipartite"),
+        ("steps", "canvas", "published"),
+    ):
+        with pytest.raises(ValueError, match=f"SSD: {option} '{value}' is not one of {known}"):
+            create("ssd", **{option: value})
 
 
 def test_fewer_blocks_and_norms_are_possible():

@@ -24,3 +24,13 @@ def test_cells_without_steps_share_the_canvas():
 
 def test_scales_of_ssdlite():
     np.testing.assert_allclose(linear_scales(0.2, 0.95, 6), [0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1])
+
+
+def test_sides_may_be_longer_than_the_canvas_as_published():
+    boxes = default_boxes([(1, 1)], (100, 100), (0.9, 1.05), ((2,),), clip=False)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    root = np.sqrt(2)
+    wanted = [[90, 90], [100 * np.sqrt(0.9 * 1.05)] * 2, [90 * root, 90 / root], [90 / root, 90 * root]]
+    np.testing.assert_allclose(sides, wanted, rtol=1e-6)
+    clipped = default_boxes([(1, 1)], (100, 100), (0.9, 1.05), ((2,),))
+    np.testing.assert_allclose(clipped[:, 2:] - clipped[:, :2], np.minimum(wanted, 100), rtol=1e-6)

@@ -5,7 +5,7 @@ import pytest
 from golden import GOLDEN
 
 from jaxvision.ops import boxes as box_ops
-from jaxvision.ops.matching import BELOW, BETWEEN, claim_best, match
+from jaxvision.ops.matching import BELOW, BETWEEN, claim_best, claim_own, match
 
 IOU = np.asarray(box_ops.iou(GOLDEN["boxes"][:6], GOLDEN["boxes"][6:300]))
 
@@ -70,3 +70,40 @@ def test_each_ground_truth_claims_its_best_anchor_and_the_last_has_it():
     assert claimed.tolist() == [slow_claim(*row) for row in zip(matches, iou, valid)]
     assert claimed.dtype == jnp.int32
     np.testing.assert_array_equal(claim_best(matches[0], iou[0, :0], valid[0, :0]), matches[0])
+
+
+def slow_claim_own(matches, iou, valid):
+    """The authors' MatchBBox, pair after pair."""
+    matches, rows, anchors = list(matches), set(np.flatnonzero(valid)), set(range(iou.shape[1]))
+    while rows:
+        best, pair = 0, None
+        for a in sorted(anchors):
+            for g in sorted(rows):
+                if iou[g, a] > best:
+                    best, pair = iou[g, a], (g, a)
+        if pair is None:
+            break
+        matches[pair[1]] = pair[0]
+        rows.remove(pair[0])
+        anchors.remove(pair[1])
+    return matches
+
+
+def test_each_ground_truth_claims_an_anchor_of_its_own():
+    rng = np.random.default_rng(0)
+    iou = rng.integers(0, 11, (200, 4, 6)).astype(np.float32) / 10 * (rng.random((200, 4, 6)) < 0.5)
+    valid = rng.random((200, 4)) < 0.7
+    first = jax.vmap(lambda i, v: match(i, v, 0.5, 0.5))(iou, valid)
+    found = np.asarray(jax.jit(jax.vmap(claim_own))(first, iou, valid))
+    assert found.dtype == np.int32 and (~valid).all(1).any()
+    for row, before, i, v in zip(found, np.asarray(first), iou, valid):
+        assert row.tolist() == slow_claim_own(before, i, v)
+    assert (found != np.asarray(jax.vmap(claim_best)(first, iou, valid))).any()
+    assert claim_own(first[0], iou[0][:0], valid[0][:0]).tolist() == first[0].tolist()
+
+
+def test_two_ground_truths_with_one_best_anchor_both_get_one():
+    iou = np.array([[0.3, 0.2, 0], [0.4, 0.1, 0]], np.float32)
+    nothing = match(iou, np.ones(2, bool), 0.5, 0.5)
+    assert claim_own(nothing, iou, np.ones(2, bool)).tolist() == [1, 0, BELOW]
+    assert claim_best(nothing, iou, np.ones(2, bool)).tolist() == [1, BELOW, BELOW]

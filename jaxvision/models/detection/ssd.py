@@ -1,6 +1,7 @@
-"""SSD (Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016) on VGG, by torchvision's rules.
+"""SSD300 and SSD512 (Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016) on VGG.
 
-`SSD`, `ssd_losses` and `detect` serve any trunk; SSDlite uses them too.
+By torchvision's rules, or with `matching="bipartite"` and `clip_boxes=False` as published. `SSD`, `ssd_losses` and `detect`
+serve any trunk; SSDlite uses them too.
 """
 
 import functools
@@ -23,12 +24,34 @@ from jaxvision.models.detection.single_shot.detect import detect_by_class, predi
 from jaxvision.ops import boxes as box_ops
 from jaxvision.ops.default_boxes import default_boxes
 from jaxvision.ops.images import normalize
-from jaxvision.ops.matching import claim_best, match
+from jaxvision.ops.matching import claim_best, claim_own, match
 from jaxvision.ops.pool import max_pool
 
 xavier = nn.initializers.xavier_uniform()
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 CAFFE_MEAN, CAFFE_STD = (0.48235, 0.45882, 0.40784), (1 / 255,) * 3
+CLAIMS = {"torchvision": claim_best, "bipartite": claim_own}
+# The authors' tables of sizes, in shares of the canvas: their code's whole percents, which the paper's formula only comes near.
+FORMS = {
+    "ssd300": dict(
+        extras=((256, 512, 2, 1), (128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0)),
+        ratios=((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+        steps=(8, 16, 32, 64, 100, 300),
+        scales=dict(
+            coco=(0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05),
+            voc=(0.1, 0.2, 0.37, 0.54, 0.71, 0.88, 1.05),
+        ),
+    ),
+    "ssd512": dict(
+        extras=((256, 512, 2, 1), *((128, 256, 2, 1),) * 3, (128, 256, 1, 1, 4)),
+        ratios=((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+        steps=(8, 16, 32, 64, 128, 256, 512),
+        scales=dict(
+            coco=(0.04, 0.1, 0.26, 0.42, 0.58, 0.74, 0.9, 1.06),
+            voc=(0.07, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.05),
+        ),
+    ),
+}
 
 
 class ConvNorm(nn.Module):
@@ -106,19 +129,19 @@ def _unit(x: jax.Array) -> jax.Array:
 class Extras(nn.Module):
     """Maps "extra1", "extra2", ... beyond the trunk's: each a 1x1 and a 3x3 convolution on the one before.
 
-    layers: (channels between the two, channels, stride, padding) of each.
+    layers: (channels between the two, channels, stride, padding) of each; a fifth number is a kernel other than 3.
     """
 
-    layers: Sequence[tuple[int, int, int, int]]
+    layers: Sequence[Sequence[int]]
     norm: Mapping[str, Any]
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
         maps, layer = {}, functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype)
-        for i, (between, features, stride, padding) in enumerate(self.layers, 1):
+        for i, (between, features, stride, padding, *kernel) in enumerate(self.layers, 1):
             x = layer(between, 1, name=f"reduce{i}")(x, train)
-            x = layer(features, 3, stride=stride, padding=padding, name=f"expand{i}")(x, train)
+            x = layer(features, *(kernel or (3,)), stride=stride, padding=padding, name=f"expand{i}")(x, train)
             x = maps[f"extra{i}"] = self.perturb(f"extra{i}", x)
         return maps
 
@@ -141,7 +164,7 @@ class SSD(nn.Module):
     outputs: `anchors` (A,4), `logits` (B,A,num_classes), `deltas` (B,A,4), the maps of the trunk and beyond, and the
       detections as `jaxvision.batch` names them, which no ground truth touches.
     levels: the trunk's maps that are detected on; `extras` adds its own behind them, from the last. class_head, box_head:
-      (maps, train) to (B,A,...). scales, ratios, steps: of the default boxes. options: of `detect`.
+      (maps, train) to (B,A,...). scales, ratios, steps, clip_boxes: of `default_boxes`. options: of `detect`.
     """
 
     trunk: nn.Module
@@ -155,6 +178,7 @@ class SSD(nn.Module):
     mean: Sequence[float]
     std: Sequence[float]
     options: Mapping[str, Any]
+    clip_boxes: bool = True
 
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
         x = normalize(batch["image"], batch["image_size"], self.mean, self.std)
@@ -162,8 +186,9 @@ class SSD(nn.Module):
         extras = self.extras(maps[self.levels[-1]], train)
         pyramid = [m.astype(jnp.float32) for m in (*(maps[level] for level in self.levels), *extras.values())]
         shapes = [m.shape[1:3] for m in pyramid]
+        boxes = default_boxes(shapes, x.shape[1:3], self.scales, self.ratios, self.steps, self.clip_boxes)
         outputs = {
-            "anchors": jnp.array(default_boxes(shapes, x.shape[1:3], self.scales, self.ratios, self.steps)),
+            "anchors": jnp.array(boxes),
             "logits": self.class_head(pyramid, train),
             "deltas": self.box_head(pyramid, train),
         }
@@ -179,10 +204,12 @@ def ssd_losses(
     iou_threshold: float = 0.5,
     negative_ratio: float = 3.0,
     min_negatives: int = 0,
+    matching: str = "torchvision",
 ) -> dict:
     """`class` and `box`, both over the number of positive anchors in the batch.
 
-    An anchor is positive where a ground truth overlaps it by `iou_threshold` or has it for its best. The classes are
+    An anchor is positive where a ground truth overlaps it by `iou_threshold` or has it for its best (`claim_best`; with
+    matching "bipartite" each has one of its own, `claim_own`). The classes are
     learned on the positives and the hardest negatives, `negative_ratio` for each positive of their image and at least
     `min_negatives`. That is 0 as published, and an image without objects then teaches nothing.
     """
@@ -190,7 +217,7 @@ def ssd_losses(
 
     def assign(boxes, valid, classes):
         iou = box_ops.iou(boxes, anchors)
-        matches = claim_best(match(iou, valid, iou_threshold, iou_threshold), iou, valid)
+        matches = CLAIMS[matching](match(iou, valid, iou_threshold, iou_threshold), iou, valid)
         positive, rows = matches >= 0, jnp.maximum(matches, 0)
         return positive, jnp.where(positive, classes[rows], 0), box_ops.encode(boxes[rows], anchors, BOX_WEIGHTS)
 
@@ -218,24 +245,22 @@ def detect(anchors, logits, deltas, image_size, **options) -> dict[str, jax.Arra
 
 def ssd(
     num_classes: int,
+    form: str = "ssd300",
     depths: Sequence[int] = VGG16[0],
     widths: Sequence[int] = VGG16[1],
     fc: int = 1024,
     dilation: int = 6,
-    extras: Sequence[tuple[int, int, int, int]] = (
-        (256, 512, 2, 1),
-        (128, 256, 2, 1),
-        (128, 256, 1, 0),
-        (128, 256, 1, 0),
-    ),
-    scales: Sequence[float] = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05),
-    ratios: Sequence[Sequence[float]] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
-    steps: Sequence[float] | None = (8, 16, 32, 64, 100, 300),
+    extras: Sequence[Sequence[int]] | None = None,
+    scales: Sequence[float] | str = "coco",
+    ratios: Sequence[Sequence[float]] | None = None,
+    steps: Sequence[float] | str | None = "published",
+    clip_boxes: bool = True,
     mean: Sequence[float] = CAFFE_MEAN,
     std: Sequence[float] = CAFFE_STD,
     iou_threshold: float = 0.5,
     negative_ratio: float = 3.0,
     min_negatives: int = 0,
+    matching: str = "torchvision",
     score_threshold: float = 0.01,
     nms_threshold: float = 0.45,
     candidates: int = 400,
@@ -245,13 +270,28 @@ def ssd(
     remat: bool = False,
     dtype: Any = jnp.float32,
 ) -> Architecture:
-    """SSD; the defaults are SSD300 on VGG-16, which wants a canvas of 300 x 300 that the picture fills, its shape not kept.
+    """SSD; the defaults are torchvision's SSD300 on VGG-16, for a canvas of 300 x 300 that the picture fills, its shape not kept.
 
-    depths, widths: of VGG's blocks, see `ReducedVGG`. extras: see `Extras`. scales, ratios, steps: of the default boxes;
-    steps None follows the canvas. mean, std: of the colours in 0..1; published weights want 0..255 less a mean, so 1/255.
-    negative_ratio, min_negatives: see `ssd_losses`. candidates: boxes a class that NMS sees. norm: of the trunk and the
-    extras.
+    form: "ssd300" or "ssd512", which wants 512 x 512; extras, ratios, scales and steps override parts of it.
+    depths, widths: of VGG's blocks, see `ReducedVGG`. extras: see `Extras`. scales, ratios, steps, clip_boxes: of
+    `default_boxes`; scales "coco" or "voc" are the published tables for that set, steps None follows the canvas.
+    mean, std: of the colours in 0..1; published weights want 0..255 less a mean, so 1/255. negative_ratio, min_negatives,
+    matching ("torchvision" or "bipartite"): see `ssd_losses`. candidates: boxes a class that NMS sees. norm: of the trunk and
+    the extras. Raises ValueError for another form, scales or matching, and for numbers of maps that do not fit each other.
     """
+    for option, value, known in (
+        ("form", form, FORMS),
+        ("scales", scales if isinstance(scales, str) else "voc", FORMS["ssd300"]["scales"]),
+        ("steps", steps if isinstance(steps, str) else "published", ("published",)),
+        ("matching", matching, CLAIMS),
+    ):
+        if value not in known:
+            raise ValueError(f"SSD: {option} {value!r} is not one of {', '.join(known)}.")
+    published = FORMS[form]
+    extras = published["extras"] if extras is None else extras
+    ratios = published["ratios"] if ratios is None else ratios
+    scales = published["scales"][scales] if isinstance(scales, str) else scales
+    steps = published["steps"] if steps == "published" else steps
     if not len(scales) - 1 == len(ratios) == len(extras) + 2 or (steps is not None and len(steps) != len(ratios)):
         raise ValueError(
             f"SSD detects on {len(extras) + 2} maps: that many ratios and steps, and one scale more, are needed; "
@@ -275,8 +315,13 @@ def ssd(
             candidates=candidates,
             detections=detections,
         ),
+        clip_boxes=clip_boxes,
     )
     losses = functools.partial(
-        ssd_losses, iou_threshold=iou_threshold, negative_ratio=negative_ratio, min_negatives=min_negatives
+        ssd_losses,
+        iou_threshold=iou_threshold,
+        negative_ratio=negative_ratio,
+        min_negatives=min_negatives,
+        matching=matching,
     )
     return Architecture("ssd", model, losses, predict, "detection")
