@@ -84,7 +84,7 @@ def pyramid_roi_align(
             for axis, extent in enumerate(feature.shape[:2])
         )
         rows = jnp.where((levels == level)[:, None, None], rows, 0)
-        total += _separable(feature.astype(jnp.float32), rows, columns)
+        total += separable(feature.astype(jnp.float32), rows, columns)
     return total.astype(features[0].dtype)
 
 
@@ -96,7 +96,7 @@ def _samples(rois, scale, axis, cells, sampling_ratio, bounds, aligned):
 
 
 @jax.custom_vjp
-def _separable(feature, rows, columns):
+def separable(feature, rows, columns):
     """Cells (R, h, w, C) of a map (H, W, C) by matrices (R, h, H) and (R, w, W).
 
     The gradient is written out because that of an einsum takes twice as long on a CPU: XLA transposes the largest array
@@ -105,11 +105,11 @@ def _separable(feature, rows, columns):
     return _matmul(jnp.broadcast_to(columns[:, None], rows.shape[:2] + columns.shape[1:]), _rows(feature, rows))
 
 
-def _separable_forward(feature, rows, columns):
-    return _separable(feature, rows, columns), (feature, rows, columns)
+def separable_forward(feature, rows, columns):
+    return separable(feature, rows, columns), (feature, rows, columns)
 
 
-def _separable_backward(residuals, gradient):
+def separable_backward(residuals, gradient):
     feature, rows, columns = residuals
     flat = rows.reshape(-1, rows.shape[-1])
     transposed = jnp.broadcast_to(columns.swapaxes(1, 2)[:, None], rows.shape[:2] + columns.shape[:0:-1])
@@ -120,7 +120,7 @@ def _separable_backward(residuals, gradient):
     return d_feature, d_rows, d_columns
 
 
-_separable.defvjp(_separable_forward, _separable_backward)
+separable.defvjp(separable_forward, separable_backward)
 
 
 def _rows(feature, rows):

@@ -1,5 +1,8 @@
 """RoI max pooling by whole cells of the map, as SPP-net and Fast R-CNN have it (Girshick, ICCV 2015)."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -12,28 +15,59 @@ def roi_pool(features: Array, rois: Array, size: int | tuple[int, int], scale: f
     and lower ones belong to the RoI, which so has at least one. Its cells begin at floor and end at ceil, and may
     overlap by one; one that lies beyond the map is 0.
 
-    A maximum over any rectangle is that of four windows of powers of two, so memory is log2(H) log2(W) times the
-    map's. Values that tie share the gradient, where torch gives it to the first.
+    Each cell's gradient goes to its one greatest feature, of equals the first row by row, and adds up over RoIs; the RoIs
+    have none. A maximum over any rectangle is that of four windows of powers of two, so memory is log2(H) log2(W) times
+    the map's.
     """
-    cells = np.broadcast_to(size, 2).tolist()
-    height, width, channels = features.shape
+    return _pool(features, rois, tuple(np.broadcast_to(size, 2).tolist()), scale)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _pool(features, rois, cells, scale):
+    found, filled = _greatest(features, rois, cells, scale)
+    return jnp.where(filled, found, 0)
+
+
+def _forward(features, rois, cells, scale):
+    return _pool(features, rois, cells, scale), (features, rois)
+
+
+def _backward(cells, scale, residuals, gradient):
+    """The greatest of ranks, which are never equal, says which feature won."""
+    features, rois = residuals
+    flat = features.reshape(-1, features.shape[-1])
+    rank = jnp.argsort(jnp.argsort(-flat, axis=0), axis=0)  # 0 is the greatest; sorting is stable: of equals the first
+    found, filled = _greatest(-rank.reshape(features.shape), rois, cells, scale)
+    gradient = jnp.where(filled, gradient, 0).astype(jnp.float32)
+    by_rank = jnp.zeros(flat.shape, jnp.float32).at[-found, jnp.arange(flat.shape[1])].add(gradient)
+    by_place = jnp.take_along_axis(by_rank, rank, 0).reshape(features.shape)
+    return by_place.astype(features.dtype), jnp.zeros_like(rois)
+
+
+_pool.defvjp(_forward, _backward)
+
+
+def _greatest(features, rois, cells, scale):
+    """(R, h, w, C), and whether each cell (R, h, w, 1) lies on the map; what those have that do not means nothing."""
+    height, width = features.shape[:2]
     windows, levels = _window_maxima(features)
     spans = [_spans(rois, axis, n, extent, scale) for axis, n, extent in zip((0, 1), cells, (height, width))]
     y_level, x_level = (
         _floor_log2(extent)[jnp.maximum(stop - start, 1)] for (start, stop), extent in zip(spans, (height, width))
     )
-    result = jnp.full((len(rois), *cells, channels), -jnp.inf, features.dtype)
+    found = None
     for y in _first_and_last(*spans[0], y_level, height):
         for x in _first_and_last(*spans[1], x_level, width):
             level = y_level[:, :, None] * levels + x_level[:, None]
-            result = jnp.maximum(result, windows[(level * height + y[:, :, None]) * width + x[:, None]])
+            values = windows[(level * height + y[:, :, None]) * width + x[:, None]]
+            found = values if found is None else jnp.maximum(found, values)
     y_filled, x_filled = (stop > start for start, stop in spans)
-    return jnp.where((y_filled[:, :, None] & x_filled[:, None])[..., None], result, 0)
+    return found, (y_filled[:, :, None] & x_filled[:, None])[..., None]
 
 
 def _spans(rois, axis, cells, extent, scale):
     """First row of each cell (R, cells) and the one behind its last, along y (axis 0) or x (axis 1)."""
-    low, high = (_round(rois[:, corner] * scale) for corner in (axis ^ 1, (axis ^ 1) + 2))
+    low, high = (round_half_away(rois[:, corner] * scale) for corner in (1 - axis, 3 - axis))
     # XLA would multiply by the reciprocal of one number, and torchvision divides: bounds that round otherwise are a row more.
     cell = (jnp.maximum(high - low + 1, 1) / lax.optimization_barrier(jnp.full(len(rois), cells, jnp.float32)))[:, None]
     number = jnp.arange(cells)
@@ -41,7 +75,7 @@ def _spans(rois, axis, cells, extent, scale):
     return tuple(jnp.clip(bound, 0, extent).astype(jnp.int32) for bound in bounds)
 
 
-def _round(x):
+def round_half_away(x: Array) -> Array:
     return jnp.sign(x) * jnp.floor(abs(x) + 0.5)
 
 

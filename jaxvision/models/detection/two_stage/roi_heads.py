@@ -19,6 +19,8 @@ from jaxvision.ops.masks import mask_targets
 from jaxvision.ops.matching import BELOW, match
 from jaxvision.ops.nms import top_detections
 from jaxvision.ops.roi import assign_levels, pyramid_roi_align
+from jaxvision.ops.roi_pool import roi_pool
+from jaxvision.ops.roi_warp import roi_warp
 from jaxvision.ops.sampling import sample
 
 normal = nn.initializers.normal
@@ -26,9 +28,12 @@ BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 class Pooler(nn.Module):
-    """RoIAlign of (B,R,4) RoIs over a pyramid: (B,R,size,size,C). strides: of its maps, finest first, powers of two.
+    """Features of (B,R,4) RoIs from a map, or each from its own level of a pyramid: (B,R,size,size,C).
 
-    canonical_size: side in pixels of the RoIs that go to the level of stride 16.
+    strides: of the maps, finest first, powers of two. op: "align" (`roi_align`, which sampling_ratio, aligned and impl are
+      of), "pool" (`roi_pool`) or "warp" (`roi_warp`). canonical_size: side in pixels of the RoIs that go to the level of
+      stride 16.
+    Raises ValueError for another op.
     """
 
     strides: Sequence[int]
@@ -36,16 +41,23 @@ class Pooler(nn.Module):
     aligned: bool = True
     impl: str = "gather"
     canonical_size: float = 224
+    op: str = "align"
 
     def __call__(self, maps: Sequence[jax.Array], rois: jax.Array, size: int) -> jax.Array:
+        if self.op not in ("align", "pool", "warp"):
+            raise ValueError(f'roi_op {self.op!r} is not one of "align", "pool", "warp".')
         lowest, highest = (stride.bit_length() - 1 for stride in (self.strides[0], self.strides[-1]))
         scales = [1 / stride for stride in self.strides]
 
         def one(maps, rois):
             levels = assign_levels(rois, lowest, highest, canonical_size=self.canonical_size)
-            return pyramid_roi_align(
-                maps, rois, levels, size, scales, self.sampling_ratio, aligned=self.aligned, impl=self.impl
-            )
+            if self.op == "align":
+                return pyramid_roi_align(
+                    maps, rois, levels, size, scales, self.sampling_ratio, aligned=self.aligned, impl=self.impl
+                )
+            crop = roi_pool if self.op == "pool" else roi_warp
+            crops = [crop(features, rois, size, scale) for features, scale in zip(maps, scales)]
+            return sum(jnp.where((levels == i)[:, None, None, None], x, 0) for i, x in enumerate(crops))
 
         return jax.vmap(one)(list(maps), rois)
 
