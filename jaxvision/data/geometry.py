@@ -14,13 +14,6 @@ MEAN_COLOUR = (124, 116, 104)  # ImageNet's: what a widened picture shows beyond
 OBJECT_FIELDS = ("boxes", "classes", "crowd", "difficult", "area", "masks", "keypoints", "annotation_ids", "captions")
 
 
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union (N, M) of boxes a (N, 4) and b (M, 4), which have an area each."""
-    shared = (np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])).clip(0).prod(-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
-    return shared / (areas[0][:, None] + areas[1] - shared)
-
-
 def tight_boxes(masks: np.ndarray) -> np.ndarray:
     """(N, 4) float32 boxes around masks (N, H, W); zeros where a mask is empty."""
     masks = np.asarray(masks) > 0

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from jaxvision.data.colour import brightness, contrast, hsv_saturation, hue, saturation, shift
-from jaxvision.data.geometry import MEAN_COLOUR, cut, iou, pad, resize, select
+from jaxvision.data.geometry import MEAN_COLOUR, cut, pad, resize, select
+from jaxvision.data.overlaps import iou
 
 # What brightness, contrast and saturation mean. Caffe adds to the colours where torchvision multiplies, multiplies them where
 # torchvision spreads them about their mean, and takes the saturation of HSV and not the distance from grey.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxvision.metrics.overlaps import covered, iou
+from jaxvision.data.overlaps import covered, iou
 
 
 class DetectionConfusion:

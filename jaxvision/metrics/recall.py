@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxvision.metrics.overlaps import iou
+from jaxvision.data.overlaps import iou
 from jaxvision.metrics.voc import mean_of_known
 
 COUNTS = (1, 3, 10, 30, 100, 300, 1000, 2000)

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from jaxvision.data.geometry import iou
+from jaxvision.data.overlaps import iou
 from jaxvision.visualize.layout import as_uint8, enlarge, enlargement
 
 FOUND, MISSED, OTHERS = (60, 220, 60), (235, 50, 50), (225, 225, 225)

@@ -4,7 +4,8 @@ import random
 import numpy as np
 import pytest
 
-from jaxvision.metrics.overlaps import covered, iou, judge
+from jaxvision.data.overlaps import covered, iou
+from jaxvision.metrics.overlaps import judge
 from jaxvision.metrics.voc import VocAP
 
 NAMES = ("background", "cat", "dog", "owl", "unseen", "hard")
