@@ -24,7 +24,8 @@ class CocoEvaluator:
 
     Scored are the images that `update` was given, and only these: one with no detections must be given too, with empty
     arrays. An image given twice counts once, by its last result. Boxes are scored always; masks and keypoints where the
-    source has them and the results carried them. Crowds are ignore regions, as COCO has it; `difficult` is not heeded.
+    source has them and the results carried them. Crowds are ignore regions, as COCO has it; `difficult` is not heeded:
+    VOC's scores do that.
     """
 
     def __init__(self, source, iou_types=("boxes", "masks", "keypoints")):
@@ -53,6 +54,10 @@ class CocoEvaluator:
             raise ValueError(f"image {image_id} is not in {self.source.name}")
         truth = self.source.annotations(self.rows[image_id])
         self._check(image_id, result, truth)
+        self._take(image_id, result, truth)
+
+    def _take(self, image_id, result, truth) -> None:
+        """What `update` does with a result that fits its truth; for subclasses to add to."""
         self.truth[image_id] = to_annotations(truth)
         rows = to_annotations({k: v for k, v in result.items() if k in ("boxes", "classes", "masks", "keypoints")})
         self.detections[image_id] = [row | {"score": float(s)} for row, s in zip(rows, result["scores"])]

@@ -6,9 +6,9 @@ import functools
 import numpy as np
 
 from jaxvision.data.coco import to_annotations
-from jaxvision.metrics.coco import CocoEvaluator
 from jaxvision.ops.masks import paste_masks
 from jaxvision.tasks import Task
+from jaxvision.tasks.detection_evaluator import DetectionEvaluator
 from jaxvision.visualize.detections import draw_detections
 from jaxvision.visualize.layout import enlargement
 from jaxvision.visualize.proposals import draw_proposals
@@ -58,7 +58,7 @@ DETECTION = Task(
     class_names=lambda source: tuple(source.class_names),
     result=_result,
     truth=functools.partial(_truth, ("boxes", "classes")),
-    evaluator=functools.partial(CocoEvaluator, iou_types=("boxes",)),
+    evaluator=functools.partial(DetectionEvaluator, iou_types=("boxes",)),
     draw=_draw,
     records=_records,
 )
@@ -74,5 +74,5 @@ INSTANCE_SEGMENTATION = dataclasses.replace(
     fields=(*DETECTION.fields, "masks", "mask_boxes"),
     metric="mask/AP",
     truth=functools.partial(_truth, ("boxes", "classes", "masks")),
-    evaluator=functools.partial(CocoEvaluator, iou_types=("boxes", "masks")),
+    evaluator=functools.partial(DetectionEvaluator, iou_types=("boxes", "masks")),
 )

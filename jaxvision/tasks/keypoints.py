@@ -5,8 +5,8 @@ import functools
 
 import numpy as np
 
-from jaxvision.metrics.coco import CocoEvaluator
 from jaxvision.tasks.detection import DETECTION
+from jaxvision.tasks.detection_evaluator import DetectionEvaluator
 from jaxvision.visualize.detections import draw_detections
 from jaxvision.visualize.skeletons import SKELETONS
 
@@ -30,7 +30,7 @@ def _draw(image, result, class_names, threshold=0.5):
     return draw_detections(image, result, class_names, threshold, edges)
 
 
-# Object keypoint similarity takes the source's sigmas, as `CocoEvaluator` has it.
+# Object keypoint similarity takes the source's sigmas, as COCO has it.
 KEYPOINT_DETECTION = dataclasses.replace(
     DETECTION,
     name="keypoint_detection",
@@ -38,6 +38,6 @@ KEYPOINT_DETECTION = dataclasses.replace(
     metric="keypoint/AP",
     result=_result,
     truth=_truth,
-    evaluator=functools.partial(CocoEvaluator, iou_types=("boxes", "keypoints")),
+    evaluator=functools.partial(DetectionEvaluator, iou_types=("boxes", "keypoints")),
     draw=_draw,
 )

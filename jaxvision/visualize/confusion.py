@@ -12,9 +12,10 @@ FULL = np.array((8, 69, 148))  # of 100 percent; 0 is white
 
 
 def draw_confusion(matrix, class_names) -> np.ndarray:
-    """What the pixels of each class, a row, were predicted as, the columns, in percent of the row; (H, W, 3) uint8 RGB.
+    """What the pixels or objects of each class, a row, were predicted as, the columns, in percent of the row.
 
-    matrix: (C, C) counts, rows truth, columns prediction. A cell of no pixel has no number, nor has any where there are more
+    Returns (H, W, 3) uint8 RGB.
+    matrix: (C, C) counts, rows truth, columns prediction. An empty cell has no number, nor has any where there are more
     than fifty classes; the row of a class that the truth does not hold is grey. Names stand on the colours of their classes.
     Raises ValueError for another shape and for what are no counts.
     """
