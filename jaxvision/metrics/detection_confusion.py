@@ -3,6 +3,7 @@
 import numpy as np
 
 from jaxvision.data.overlaps import covered, iou
+from jaxvision.metrics.overlaps import marks
 
 
 class DetectionConfusion:
@@ -22,9 +23,7 @@ class DetectionConfusion:
         """Takes the detections of an image and its truth, as `jaxvision.metrics.overlaps.judge` does. The last counts."""
         boxes, classes, scores = (np.asarray(result[name]) for name in ("boxes", "classes", "scores"))
         objects = np.asarray(truth["classes"]).astype(int)
-        difficult, crowd = (
-            np.asarray(truth.get(name, np.zeros(len(objects))), bool) for name in ("difficult", "crowd")
-        )
+        difficult, crowd = marks(truth)
         overlaps = np.where(crowd, -1, iou(boxes, truth["boxes"]))
         excused = ((covered(boxes, truth["boxes"]) >= self.threshold) & crowd).any(axis=1)
         found, pairs = np.zeros(len(objects), bool), []
@@ -40,14 +39,14 @@ class DetectionConfusion:
             elif not excused[n]:
                 pairs.append((0, classes[n]))
         pairs += [(label, 0) for label in objects[~(found | difficult | crowd)]]
-        matrix = np.zeros((self.num_classes,) * 2, int)
-        for pair in pairs:
-            matrix[pair] += 1
-        self.images[int(image_id)] = matrix
+        self.images[int(image_id)] = np.array(pairs, int).reshape(-1, 2)
 
     def merge(self, other: "DetectionConfusion") -> None:
         self.images |= other.images
 
     @property
     def matrix(self) -> np.ndarray:
-        return sum(self.images.values(), np.zeros((self.num_classes,) * 2, int))
+        matrix = np.zeros((self.num_classes,) * 2, int)
+        for pairs in self.images.values():
+            np.add.at(matrix, tuple(pairs.T), 1)
+        return matrix

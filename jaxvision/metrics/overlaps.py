@@ -7,6 +7,12 @@ import numpy as np
 from jaxvision.data.overlaps import covered, iou
 
 
+def marks(truth) -> tuple[np.ndarray, np.ndarray]:
+    """Which objects (m,) are difficult, and which are crowds; none where the truth does not say."""
+    none = np.zeros(len(truth["classes"]), bool)
+    return np.asarray(truth.get("difficult", none), bool), np.asarray(truth.get("crowd", none), bool)
+
+
 class Judged(NamedTuple):
     """The detections of an image, best first, beside its objects.
 
@@ -45,7 +51,7 @@ def judge(result, truth, threshold: float = 0.5) -> Judged:
     order = np.argsort(-scores, kind="stable")
     boxes, classes, scores = boxes[order], classes[order].astype(int), scores[order]
     objects = np.asarray(truth["classes"]).astype(int)
-    difficult, crowd = (np.asarray(truth.get(name, np.zeros(len(objects))), bool) for name in ("difficult", "crowd"))
+    difficult, crowd = marks(truth)
     overlaps = iou(boxes, truth["boxes"])
     right, aside = np.zeros(count, bool), np.zeros(count, bool)
     if count and len(objects):

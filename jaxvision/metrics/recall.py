@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxvision.data.overlaps import iou
+from jaxvision.metrics.overlaps import marks
 from jaxvision.metrics.voc import mean_of_known
 
 COUNTS = (1, 3, 10, 30, 100, 300, 1000, 2000)
@@ -42,9 +43,7 @@ class ProposalRecall:
                 f"proposals of image {image_id} have shape {proposals.shape}, expected (P, 4), or are not finite"
             )
         classes = np.asarray(truth["classes"]).astype(int)
-        kept = np.ones(len(classes), bool)
-        for name in ("difficult", "crowd"):
-            kept &= ~np.asarray(truth.get(name, np.zeros(len(classes))), bool)
+        kept = ~np.logical_or(*marks(truth))
         # One box ahead of all others that overlaps nothing, so that no proposals are no special case.
         reached = np.pad(iou(proposals[: self.counts[-1]], np.asarray(truth["boxes"])[kept]), ((1, 0), (0, 0)))
         best = np.maximum.accumulate(reached, axis=0)
