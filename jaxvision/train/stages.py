@@ -2,11 +2,13 @@
 
 A stage overrides any part of the config and runs in DIR/NAME by the same loop and step; `init` says which parameters come
 from which stage. A stage may instead name a function of the architecture's file,
-`fit(architecture, variables, source, directory) -> variables`, that fits something on the host. A finished stage is
-marked and never done again.
+`fit(architecture, variables, source, directory) -> variables`, that fits something on the host; where it has a parameter
+`batches`, it is given the training images in order too, as the network sees them. What it fits is scored as a training's
+end is. A finished stage is marked and never done again.
 """
 
 import importlib
+import inspect
 import json
 import os
 
@@ -15,14 +17,9 @@ import jax.numpy as jnp
 import optax
 
 from jaxvision import architecture as architectures
-from jaxvision import batch as fields
 from jaxvision import config as configs
-from jaxvision import tasks
-from jaxvision.data.sources import open_source
-from jaxvision.train.checkpoint import Checkpoints
-from jaxvision.train.init import initialize
 from jaxvision.train.logging import say, write_json
-from jaxvision.train.loop import build_architecture, fit, prepare_directory
+from jaxvision.train.loop import Run, fit, make_batches, prepare_directory
 from jaxvision.train.state import TrainState
 
 
@@ -64,26 +61,19 @@ def run(config, directory: str) -> dict[str, dict[str, float]]:
 
 
 def _fit_on_host(function: str, config, directory: str, directories: dict[str, str]) -> dict:
-    """Runs a stage that is a function, and leaves its variables as a checkpoint like any other stage's."""
-    prepare_directory(directory)
-    source = open_source(config.data.source, config.data.train, config.data.dir)
-    architecture, class_names = build_architecture(config, source)
-    task = tasks.get(architecture.task)
-    blank = fields.blank(task.fields, configs.canvases(config)[0], max_boxes=config.data.max_boxes)
-    variables = architecture.init(jax.random.key(config.seed), blank)
-    if config.init:
-        variables, _ = initialize(variables, config.init, directories)
-    module = importlib.import_module(architectures.REGISTRY[architecture.name].split(":")[0])
+    """Runs a stage that is a function, and leaves its variables as a checkpoint and its scores like any other stage's."""
+    run = Run(config, directory, directories)
+    module = importlib.import_module(architectures.REGISTRY[run.architecture.name].split(":")[0])
     if not hasattr(module, function):
         raise ValueError(f"stage: {module.__name__} has no function {function!r} to fit with.")
-    variables = getattr(module, function)(architecture, variables, source, directory)
-    state = TrainState.create(jax.tree.map(jnp.asarray, variables), optax.identity())
-    checkpoints = Checkpoints(os.path.join(directory, "checkpoints"))
-    checkpoints.save(state, {"config": config.to_dict(), "class_names": list(class_names)})
-    checkpoints.wait()
-    checkpoints.close()
-    write_json(os.path.join(directory, "config.json"), config.to_dict())
-    return {}
+    fit_on_host, source = getattr(module, function), run.batches.source
+    given = {}
+    if "batches" in inspect.signature(fit_on_host).parameters:
+        given["batches"] = make_batches(config, "train", run.task, train=False)
+    variables = fit_on_host(run.architecture, jax.device_get(run.state.variables()), source, directory, **given)
+    run.state = TrainState.create(jax.tree.map(jnp.asarray, variables), optax.identity())
+    run.checkpoints.save(run.state, run._meta(), again=True)
+    return run.finish()
 
 
 def run_directory(directory: str) -> str:

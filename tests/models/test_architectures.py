@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from small import CLASS_NAMES, SIDE, SMALL, Network, empty, example
+from small import CLASS_NAMES, PROPOSALS, SIDE, SMALL, Network, empty, example
 
 from jaxvision import architecture as architectures
 from jaxvision.ops.boxes import iou
@@ -32,11 +32,14 @@ SIDES = {  # of c1..c5, where they are not halves
     "fcn_resnet": (32, 16, 8, 8, 8),
     "full_resolution": (64, 64, 64),
     "lraspp": (32, 16, 8, 4, 4),
+    "rcnn": (16, 8, 4, 2, 1),
     "sliding_window": (78, 72),
+    "sppnet": (32, 16, 8),
     "squeezenet": (31, 15, 7, 3, 3),
     "ssd": (32, 16, 8, 4, 4),
     "unet": (248, 120, 56, 24, 8),
 }
+PICTURES = {"rcnn": 2 * (12 + PROPOSALS)}  # that the trunk sees of two: the sampled regions and the proposals
 STEPS = {"crf_rnn": 12, "faster_rcnn": 120, "keypoint_rcnn": 120, "mask_rcnn": 120}
 
 
@@ -77,7 +80,7 @@ def test_shapes(network):
     outputs, _, predictions = network.forward(network.variables, network.batch(network.pictures))
     sides = SIDES.get(network.architecture.name, [SIDE >> level for level in range(1, 6)])
     for level, side in enumerate(sides, 1):
-        assert outputs[f"c{level}"].shape[:3] == (2, side, side)
+        assert outputs[f"c{level}"].shape[:3] == (PICTURES.get(network.architecture.name, 2), side, side)
     if "rpn_logits" in outputs:
         for level in range(2, 7):
             assert outputs[f"p{level}"].shape == (2, SIDE >> level, SIDE >> level, 16)
@@ -109,6 +112,11 @@ def test_shapes(network):
         assert outputs["logits"].shape == (2, *kinds)
         shapes = {"boxes": (2, 5, 4), "classes": (2, 5), "scores": (2, 5), "valid": (2, 5)}
         assert {name: predictions[name].shape for name in shapes} == shapes
+    elif network.task == "region_detection":
+        assert outputs["rois"].shape == (2, 12, 4) and outputs["roi_logits"].shape == (2, 12, 4)
+        assert outputs["logits"].shape == (2, PROPOSALS, 4)
+        shapes = {"boxes": (2, 5, 4), "classes": (2, 5), "scores": (2, 5), "valid": (2, 5), "overflow": (2,)}
+        assert {name: value.shape for name, value in predictions.items()} == shapes
     elif network.task == "segmentation":
         assert outputs["logits"].shape == (2, SIDE, SIDE, len(CLASS_NAMES))
         assert predictions["semantic"].shape == (2, SIDE, SIDE) and predictions["semantic"].dtype == np.int32

@@ -57,6 +57,17 @@ class AlexNet(nn.Module):
         return {**maps, "pool5": here}
 
 
+class ZF(AlexNet):
+    """Zeiler & Fergus' network ("Visualizing and Understanding Convolutional Networks", ECCV 2014) as SPP-net's ZF-5: an
+    AlexNet whose first kernels are smaller and denser, its last maps of stride 16 too. Without response normalisation."""
+
+    widths: Sequence[int] = (96, 256, 384, 384, 256)
+    pad: int = 3
+
+    def layers(self) -> list[tuple[int, int, int]]:
+        return [(7, 2, self.pad), (5, 2, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1)]
+
+
 class AlexNetClassifier(nn.Module):
     """`logits` (B, num_classes) from c5 pooled to 6x6, beside the trunk's maps. Raises ValueError for images below 63 pixels."""
 
