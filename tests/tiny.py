@@ -51,7 +51,8 @@ RESNET = dict(
     stem="stride",
     stem_width=8,
 )
-ARCHITECTURES = {"fcn8s": FCN8S, "mask_rcnn": MASK_RCNN, "resnet": RESNET, "segmenter": {"name": "segmenter"}}
+ARCHITECTURES = {"fcn8s": FCN8S, "mask_rcnn": MASK_RCNN, "resnet": RESNET}
+ARCHITECTURES |= {name: {"name": name} for name in ("segmenter", "detector")}
 
 
 def tiny_config(name: str = "fcn8s", data_dir: str = "", **changes):

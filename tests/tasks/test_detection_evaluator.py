@@ -3,12 +3,16 @@ import json
 import numpy as np
 import pytest
 from devkits import pictures, write_voc_detection
+from tiny import tiny_config
 
+from jaxvision import architecture as architectures
 from jaxvision import tasks
 from jaxvision.data.sources import open_source
+from jaxvision.data.validation import ExampleError
 from jaxvision.metrics.coco import CocoEvaluator
 from jaxvision.metrics.voc import VocAP
 from jaxvision.tasks.detection_evaluator import DetectionEvaluator
+from jaxvision.train.stages import run
 
 OBJECTS = [
     [("dog", (1, 1, 40, 40), 0), ("person", (45, 5, 60, 45), 1)],
@@ -115,6 +119,29 @@ def test_parts_merge_to_the_whole(voc):
     for name, picture in whole.pictures().items():
         np.testing.assert_array_equal(first.pictures()[name], picture)
     assert json.dumps(first.results())
+
+
+def test_a_devkit_trains_and_is_scored(monkeypatch, tmp_path):
+    """Two years together with SSD's transforms; scores and pictures of the other split; a wrong XML stops the training."""
+    monkeypatch.setitem(architectures.REGISTRY, "detector", "detector:detector")
+    for year in ("2007", "2012"):
+        examples = [(picture, rows) for (picture, _), rows in zip(pictures(3), OBJECTS)]
+        write_voc_detection(tmp_path / f"VOC{year}", {"trainval": examples, "test": examples}, year)
+    steps = {name: {} for name in ("photometric_distort", "zoom_out", "iou_crop", "flip")}
+    splits = {"train": "VOC2007/trainval+VOC2012/trainval", "validation": "VOC2007/test"}
+    data = {"source": f"voc_detection:{tmp_path}", "transforms": steps, **splits}
+    changes = {"steps": 2, "evaluate": {"every": 2, "metric": "voc07/AP50"}, "data": data}
+    config = tiny_config("detector", **changes)
+    scores = run(config, str(tmp_path / "run"))["validation"]
+    assert 0 <= scores["voc07/AP50"] <= 1 and 0 <= scores["box/AP"] <= 1 and np.isfinite(scores["loss"])
+    assert sum(value for name, value in scores.items() if name.startswith(("errors/", "correct"))) == pytest.approx(1)
+    found = {path.stem for path in (tmp_path / "run" / "pictures").glob("*.png")}
+    names = ("image_0", "image_1", "image_2", "confusion", "precision_recall", "error_types")
+    assert found == {f"step_0000002_{name}" for name in names}
+    for path in (tmp_path / "VOC2012" / "Annotations").glob("2012_0000*.xml"):
+        path.write_text(path.read_text().replace("<object>", "<thing>").replace("</object>", "</thing>"))
+    with pytest.raises(ExampleError, match=r"2012_00000\d\.xml: there is no <object>"):
+        run(config, str(tmp_path / "again"))
 
 
 def test_without_such_marks_there_are_no_scores_of_vocs():
