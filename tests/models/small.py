@@ -103,9 +103,25 @@ SMALL = {
         candidates=16,
         detections=5,
     ),
+    "regression_detector": dict(
+        slots=5, depths=(1, 1, 1, 1, 1), widths=(8, 8, 12, 12, 16), fc=48, dropout=0.0, score_threshold=0.1
+    ),
     "resnet": _without_name(RESNET),
     "retinanet": dict(**DENSE, anchor_sizes=((16, 24), (32, 40), (48, 56), (64, 72), (80, 96))),
     "sliding_window": dict(widths=(8, 12), fc=16, dropout=0.0, samples=400),
+    "sliding_window_detector": dict(
+        sides=(20, 26),
+        ratios=(0.375, 1.0, 2.667),
+        step=0.25,
+        view=16,
+        widths=(8, 12, 16),
+        fc=32,
+        dropout=0.0,
+        samples=32,
+        score_threshold=0.1,
+        candidates=16,
+        detections=5,
+    ),
     "sppnet": dict(
         trunk="vgg11",
         depths=(1, 1, 1),

@@ -35,12 +35,14 @@ SIDES = {  # of c1..c5, where they are not halves
     "rcnn": (16, 8, 4, 2, 1),
     "sliding_window": (78, 72),
     "sppnet": (32, 16, 8),
+    "sliding_window_detector": (8, 4, 2),
     "squeezenet": (31, 15, 7, 3, 3),
     "ssd": (32, 16, 8, 4, 4),
     "unet": (248, 120, 56, 24, 8),
 }
-PICTURES = {"rcnn": 2 * (12 + PROPOSALS)}  # that the trunk sees of two: the sampled regions and the proposals
-STEPS = {"crf_rnn": 12, "faster_rcnn": 120, "keypoint_rcnn": 120, "mask_rcnn": 120}
+# Of the maps, for each image: the regions that are seen one by one, and those that are sampled.
+ROWS = {"rcnn": PROPOSALS + 12, "sliding_window_detector": 441 + 32}
+STEPS = {"crf_rnn": 12, "faster_rcnn": 120, "keypoint_rcnn": 120, "mask_rcnn": 120, "regression_detector": 120}
 
 
 @pytest.fixture(scope="module", params=architectures.names())
@@ -80,7 +82,7 @@ def test_shapes(network):
     outputs, _, predictions = network.forward(network.variables, network.batch(network.pictures))
     sides = SIDES.get(network.architecture.name, [SIDE >> level for level in range(1, 6)])
     for level, side in enumerate(sides, 1):
-        assert outputs[f"c{level}"].shape[:3] == (PICTURES.get(network.architecture.name, 2), side, side)
+        assert outputs[f"c{level}"].shape[:3] == (2 * ROWS.get(network.architecture.name, 1), side, side)
     if "rpn_logits" in outputs:
         for level in range(2, 7):
             assert outputs[f"p{level}"].shape == (2, SIDE >> level, SIDE >> level, 16)
@@ -108,8 +110,8 @@ def test_shapes(network):
         shapes = {"boxes": (2, 5, 4), "classes": (2, 5), "scores": (2, 5), "valid": (2, 5), "overflow": (2,)}
         assert {name: value.shape for name, value in predictions.items()} == shapes
     elif network.task == "detection":
-        kinds = {"yolo": (4, 4, 3)}[network.architecture.name]
-        assert outputs["logits"].shape == (2, *kinds)
+        kinds = {"regression_detector": (5 * (4 + 4),), "sliding_window_detector": (441, 4), "yolo": (4, 4, 3)}
+        assert outputs["logits"].shape == (2, *kinds[network.architecture.name])
         shapes = {"boxes": (2, 5, 4), "classes": (2, 5), "scores": (2, 5), "valid": (2, 5)}
         assert {name: predictions[name].shape for name in shapes} == shapes
     elif network.task == "region_detection":
