@@ -1,4 +1,4 @@
-"""Plain regression of eight boxes on the embedded scenes, from scratch, in a few minutes on two CPU cores: an idea that fails.
+"""Plain regression of eight boxes on the embedded scenes, from scratch on two CPU cores: an idea that fails.
 
 python train.py --config=configs/regression_detector_scenes.py --workdir=runs/regression_detector_scenes
 

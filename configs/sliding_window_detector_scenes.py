@@ -1,4 +1,4 @@
-"""A sliding window over the embedded scenes, from scratch, in some ten minutes on two CPU cores: an idea that fails.
+"""A sliding window over the embedded scenes, from scratch on two CPU cores: an idea that fails.
 
 python train.py --config=configs/sliding_window_detector_scenes.py --workdir=runs/sliding_window_detector_scenes
 

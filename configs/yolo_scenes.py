@@ -1,4 +1,4 @@
-"""A small YOLO on the embedded scenes, from scratch, in ten minutes on two CPU cores.
+"""A small YOLO on the embedded scenes, from scratch on two CPU cores.
 
 python train.py --config=configs/yolo_scenes.py --workdir=runs/yolo_scenes
 
