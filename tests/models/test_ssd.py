@@ -21,6 +21,11 @@ def test_predictions_do_not_see_the_ground_truth(network):
     check_predictions_are_blind(network)
 
 
+def test_the_fourth_block_begins_with_cells_of_length_twenty(network):
+    outputs, _, _ = network.forward(network.variables, network.batch(network.pictures))
+    np.testing.assert_allclose(np.linalg.norm(outputs["conv4"], axis=-1), 20, rtol=1e-5)
+
+
 def test_training_needs_no_detections(network):
     batch = network.batch(network.pictures)
     outputs = jax.eval_shape(functools.partial(network.architecture.model.apply, train=True), network.variables, batch)
