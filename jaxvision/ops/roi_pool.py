@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+LONGEST = 4096  # cells of a map that a RoI spans
+
 
 def roi_pool(features: Array, rois: Array, size: int | tuple[int, int], scale: float) -> Array:
     """The greatest features (R, h, w, C) of each cell of the RoIs (R, 4) on a map (H, W, C), `size` = (h, w) cells each.
@@ -19,7 +21,7 @@ def roi_pool(features: Array, rois: Array, size: int | tuple[int, int], scale: f
     have none. A maximum over any rectangle is that of four windows of powers of two, so memory is log2(H) log2(W) times
     the map's.
     """
-    return _pool(features, rois, tuple(np.broadcast_to(size, 2).tolist()), scale)
+    return _pool(jnp.asarray(features), jnp.asarray(rois), tuple(np.broadcast_to(size, 2).tolist()), scale)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -68,11 +70,24 @@ def _greatest(features, rois, cells, scale):
 def _spans(rois, axis, cells, extent, scale):
     """First row of each cell (R, cells) and the one behind its last, along y (axis 0) or x (axis 1)."""
     low, high = (round_half_away(rois[:, corner] * scale) for corner in (1 - axis, 3 - axis))
-    # XLA would multiply by the reciprocal of one number, and torchvision divides: bounds that round otherwise are a row more.
-    cell = (jnp.maximum(high - low + 1, 1) / lax.optimization_barrier(jnp.full(len(rois), cells, jnp.float32)))[:, None]
+    cell = quotient(jnp.maximum(high - low + 1, 1), cells)[:, None]
     number = jnp.arange(cells)
     bounds = jnp.floor(number * cell) + low[:, None], jnp.ceil((number + 1) * cell) + low[:, None]
     return tuple(jnp.clip(bound, 0, extent).astype(jnp.int32) for bound in bounds)
+
+
+def quotient(number: Array, divisor: int) -> Array:
+    """number / divisor of whole numbers >= 0, rounded as torchvision's code has it.
+
+    XLA divides by a divisor that it knows as a product by the reciprocal, an optimization barrier notwithstanding, and where
+    a bound so is rounded otherwise a cell has a row more. Numbers up to `LONGEST` are therefore looked up.
+    """
+    exact = jnp.array(np.arange(LONGEST + 1, dtype=np.float32) / np.float32(divisor))
+    looked_up = exact[jnp.clip(number, 0, LONGEST).astype(jnp.int32)]
+    rounded = jnp.where(number <= LONGEST, looked_up, number / divisor)
+    return (
+        lax.stop_gradient(rounded) + (number - lax.stop_gradient(number)) / divisor
+    )  # the second is 0, with a gradient
 
 
 def round_half_away(x: Array) -> Array:

@@ -6,7 +6,7 @@ from jax import Array, lax
 
 from jaxvision.ops.interpolation import sampling_matrix
 from jaxvision.ops.roi import separable
-from jaxvision.ops.roi_pool import round_half_away
+from jaxvision.ops.roi_pool import quotient, round_half_away
 
 
 def roi_warp(features: Array, rois: Array, size: int | tuple[int, int], scale: float, points: int = 2) -> Array:
@@ -31,7 +31,7 @@ def roi_warp(features: Array, rois: Array, size: int | tuple[int, int], scale: f
 def _matrix(rois, axis, count, extent, scale):
     """(R, count, extent): how the points of the RoIs along y (axis 0) or x (axis 1) are mixed of the map's cells."""
     low, high = (_round(rois[:, corner] * scale)[:, None] for corner in (1 - axis, 3 - axis))
-    step = jnp.maximum(high - low, 0) / lax.optimization_barrier(jnp.float32(count))  # see `roi_pool`: no reciprocal
+    step = quotient(jnp.maximum(high - low, 0), count)
     positions = low + jnp.arange(count) * step
     return sampling_matrix(positions[..., None], jnp.ones_like(positions)[..., None], extent, border=0.5)
 
