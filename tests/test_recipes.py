@@ -120,7 +120,7 @@ def test_every_published_recipe_can_be_traced(recipe, prepared):
 
     assert jax.eval_shape(predict, variables, {name: batch[name] for name in INPUTS if name in batch})
     paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables["params"])]
-    for pattern, origin in recipe.init:
+    for pattern, origin, *_ in recipe.init:
         assert any(re.search(pattern, path) for path in paths)
         assert re.fullmatch(r"\w+:[\w-]+-[0-9a-f]{8}\.pth", origin)
 

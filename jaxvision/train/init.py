@@ -41,7 +41,9 @@ def initialize(variables: dict, rules, loaders: Mapping[str, str] | None = None)
     rules: (pattern, origin) pairs, the first whose regular expression finds the parameter's path counts; origin is
       "fresh", the name of an earlier stage (a key of `loaders`, its directory), a run's directory, or "NAME:FILE.pth",
       the weights of torchvision's model of that name, without its head. What no rule finds is fresh. Running statistics
-      follow the same rules. A dense layer's kernel that fits becomes that of a convolution over what it read, as in FCN.
+      follow the same rules. With a third text, what the pattern finds is called that in the origin's path: ("^a/", run,
+      "b/") takes a/kernel from b/kernel. A dense layer's kernel that fits becomes that of a convolution over what it
+      read, as in FCN.
     Returns (variables, {"loaded": paths, "fresh": paths, "unused": paths that an origin has and nobody took}).
     Raises ValueError for a parameter that the origin lacks or has in another shape, and for patterns that find nothing.
     """
@@ -55,18 +57,19 @@ def initialize(variables: dict, rules, loaders: Mapping[str, str] | None = None)
 
     def choose(path, leaf):
         short = path.split("/", 1)[1]  # a pattern sees "trunk/stem/kernel", not "params/trunk/stem/kernel"
-        pattern, origin = next(((p, o) for p, o in rules if re.search(p, short)), (None, "fresh"))
+        pattern, origin, *other = next((rule for rule in rules if re.search(rule[0], short)), (None, "fresh"))
         found.add(pattern)
         if origin == "fresh":
             report["fresh"].append(path)
             return leaf
-        value = origin_tree(origin).get(path)
+        there = f"{path.split('/', 1)[0]}/{re.sub(pattern, other[0], short, count=1)}" if other else path
+        value = origin_tree(origin).get(there)
         if value is not None and _is_dense_for(value.shape, leaf.shape):
             value = value.reshape(leaf.shape)
         if value is None or value.shape != leaf.shape:
-            problems.append(f"{path}: wanted {leaf.shape}, {origin} has {None if value is None else value.shape}")
+            problems.append(f"{there}: wanted {leaf.shape}, {origin} has {None if value is None else value.shape}")
             return leaf
-        used.add((origin, path))
+        used.add((origin, there))
         report["loaded"].append(path)
         return value.astype(leaf.dtype)
 
@@ -76,7 +79,7 @@ def initialize(variables: dict, rules, loaders: Mapping[str, str] | None = None)
         raise ValueError(
             f"init: {len(problems)} parameters cannot be loaded: {shown}. Mark them 'fresh' by an earlier pattern."
         )
-    idle = [pattern for pattern, _ in rules if pattern not in found]
+    idle = [pattern for pattern, *_ in rules if pattern not in found]
     if idle:
         raise ValueError(f"init: the pattern(s) {idle} find no parameter that an earlier one does not take.")
     report["unused"] = [

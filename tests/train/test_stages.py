@@ -169,6 +169,17 @@ def test_what_no_pattern_finds_is_fresh(trained):
     assert len(report["unused"]) == 6
 
 
+def test_a_parameter_may_be_called_otherwise_where_it_comes_from(trained):
+    saved = load_variables(trained)
+    variables = ones_like({**saved, "params": {"copy": saved["params"]["trunk"], **saved["params"]}})
+    variables, report = initialize(variables, (("^copy/", trained, "trunk/"), ("^score/", trained)))
+    equal = jax.tree.map(np.array_equal, variables["params"]["copy"], saved["params"]["trunk"])
+    assert all(jax.tree.leaves(equal)) and "params/copy/conv/kernel" in report["loaded"]
+    assert np.all(variables["params"]["trunk"]["conv"]["kernel"] == 1)
+    with pytest.raises(ValueError, match=r"params/tronc/conv/kernel: wanted .* has None"):
+        initialize(variables, (("^copy/", trained, "tronc/"),))
+
+
 def test_another_shape_or_a_missing_parameter_is_an_error(trained):
     variables = ones_like(load_variables(trained))
     variables["params"]["score"]["kernel"] = jnp.ones((1, 1, 8, 9))
