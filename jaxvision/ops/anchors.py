@@ -17,6 +17,19 @@ def base_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
     return np.round(np.stack([-widths, -heights, widths, heights], 1) / 2)
 
 
+def legacy_anchors(sizes: Sequence[float], ratios: Sequence[float], stride: int = 16) -> np.ndarray:
+    """Anchors (A, 4) float32 of the first cell as Faster R-CNN's authors have them, ratio-major then size.
+
+    Sides of the ratio's box of stride² are rounded to whole pixels, height after width and halves to even, and then scaled;
+    all stand on the cell's middle. The code's -84 -40 99 55, Matlab's -83 -39 100 56, are pixels, the last included; here
+    that is -84 -40 100 56.
+    """
+    widths = np.round(stride / np.sqrt(np.asarray(ratios, np.float64)))
+    sides = np.stack([widths, np.round(widths * ratios)], 1)
+    halves = (sides[:, None] * (np.asarray(sizes, np.float64) / stride)[:, None] / 2).reshape(-1, 2)
+    return np.concatenate([stride / 2 - halves, stride / 2 + halves], 1).astype(np.float32)
+
+
 def grid_anchors(base: np.ndarray, height: int, width: int, stride: int | tuple[int, int]) -> np.ndarray:
     """Anchors (height * width * A, 4): `base` (A, 4) moved to every cell of a map.
 
@@ -34,9 +47,17 @@ def pyramid_anchors(
     ratios: Sequence[float],
     shapes: Sequence[tuple[int, int]],
     strides: Sequence[int | tuple[int, int]],
+    legacy: bool = False,
 ) -> list[np.ndarray]:
-    """`grid_anchors` of each level: level i has the sizes `sizes[i]`, all `ratios`, and a map of `shapes[i]` cells."""
+    """`grid_anchors` of each level: level i has the sizes `sizes[i]`, all `ratios`, and a map of `shapes[i]` cells.
+
+    legacy: of `legacy_anchors`, not `base_anchors`.
+    """
     return [
-        grid_anchors(base_anchors(level, ratios), *shape, stride)
+        grid_anchors(
+            legacy_anchors(level, ratios, min(np.broadcast_to(stride, 2))) if legacy else base_anchors(level, ratios),
+            *shape,
+            stride,
+        )
         for level, shape, stride in zip(sizes, shapes, strides)
     ]

@@ -22,3 +22,22 @@ def test_grid_goes_by_rows_with_all_of_a_cell_together():
     grid = anchors.grid_anchors(base, 2, 3, (10, 7))
     expected = [b + np.array([x, y, x, y]) for y in (0, 10) for x in (0, 7, 14) for b in base]
     np.testing.assert_array_equal(grid, expected)
+
+
+def test_legacy_anchors_are_the_authors():
+    """What their generate_anchors.m prints for 128, 256 and 512 pixels: from the first pixel, which is 1, to the last."""
+    printed = [
+        [-83, -39, 100, 56],
+        [-175, -87, 192, 104],
+        [-359, -183, 376, 200],
+        [-55, -55, 72, 72],
+        [-119, -119, 136, 136],
+        [-247, -247, 264, 264],
+        [-35, -79, 52, 96],
+        [-79, -167, 96, 184],
+        [-167, -343, 184, 360],
+    ]
+    found = anchors.legacy_anchors((128, 256, 512), (0.5, 1, 2))
+    np.testing.assert_array_equal(found, np.array(printed) - [1, 1, 0, 0])
+    [level] = anchors.pyramid_anchors([(128, 256, 512)], (0.5, 1, 2), [(2, 3)], [(16, 16)], legacy=True)
+    np.testing.assert_array_equal(level[9 * 4 : 9 * 5], found + [16, 16, 16, 16])

@@ -30,7 +30,8 @@ class VGG(nn.Module):
     pad: of the very first convolution (FCN's is 100). ceil_mode: of the pools, as in Caffe. norm: after each convolution.
     bias: of convolutions that a norm follows; those without one always have it. same: whether the other convolutions keep
     the size, or have no padding. dilated: the last two blocks have no pool behind them, so that c4 and c5 stay at c3's
-    stride, and the last is dilated by 2 (Yu & Koltun, ICLR 2016). switches: beside each map "s1".."s5", the places of its
+    stride, and the last is dilated by 2 (Yu & Koltun, ICLR 2016). last_pool: False leaves out the pool behind the last block,
+    which then has the stride of the one before. switches: beside each map "s1".."s5", the places of its
     maxima (see `jaxvision.ops.unpool`); then a pool leaves out what is over of an odd side.
     """
 
@@ -46,6 +47,7 @@ class VGG(nn.Module):
     same: bool = True
     dilated: bool = False
     switches: bool = False
+    last_pool: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -67,7 +69,8 @@ class VGG(nn.Module):
         last = len(self.depths)
         dilation = 2 if self.dilated and stage == last else 1
         pad = self.pad if stage == 1 else dilation * self.same
-        return self.depths[stage - 1], pad, dilation, not self.dilated or stage < last - 1
+        pooled = (not self.dilated or stage < last - 1) and (self.last_pool or stage < last)
+        return self.depths[stage - 1], pad, dilation, pooled
 
     def geometry(self) -> dict[str, Geometry]:
         """Where the cells of each map lie in the image."""

@@ -1,6 +1,7 @@
 """Keypoint R-CNN (He et al., "Mask R-CNN", ICCV 2017, section 5): Faster R-CNN with a head for joints."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
@@ -26,18 +27,23 @@ class KeypointRCNN(faster.FasterRCNN):
 
     def learn_more(self, found, roi_maps, train):
         rois, overflow = first_positives(found, self.max_positives)
-        logits = self.keypoint_head(self.keypoint_pooler(roi_maps, rois, self.keypoint_size), train)
-        return {"keypoint_logits": logits, "keypoint_overflow": overflow}
+        return {"keypoint_logits": self._heatmaps(roi_maps, rois, train), "keypoint_overflow": overflow}
 
     def detect_more(self, found, roi_maps):
-        heatmaps = self.keypoint_head(self.keypoint_pooler(roi_maps, found["boxes"], self.keypoint_size), False)
+        heatmaps = self._heatmaps(roi_maps, found["boxes"], False)
         keypoints, scores = jax.vmap(heatmap_keypoints)(heatmaps, found["boxes"])
         return {"keypoints": keypoints, "keypoint_scores": scores}
 
+    def _heatmaps(self, roi_maps, rois, train):
+        return self.keypoint_head(self.regions(self.keypoint_pooler, roi_maps, rois, self.keypoint_size, train), train)
 
-def losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array]) -> dict:
-    """Those of Faster R-CNN, and keypoint."""
-    return faster.losses(outputs, batch) | keypoint_losses(outputs, batch, real_rows(batch))
+
+def losses(of_boxes: Callable, outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array]) -> dict:
+    """Those of Faster R-CNN, `of_boxes`, and keypoint."""
+    terms = of_boxes(outputs, batch)
+    if "keypoint_logits" in outputs:
+        terms |= keypoint_losses(outputs, batch, real_rows(batch))
+    return terms
 
 
 @extends(faster.faster_rcnn)
@@ -55,8 +61,8 @@ def keypoint_rcnn(
     joints: heat-maps of an object, the same of every class; as many as the source names.
     max_positives: None is samples * positive_fraction, but at most 256, as in `mask_rcnn`.
     """
-    model = faster.faster_rcnn(num_classes, **options).model
-    head = model.box_head
+    base = faster.faster_rcnn(num_classes, **options)
+    model, head = base.model, base.model.box_head
     if max_positives is None:
         max_positives = min(int(model.samples * model.positive_fraction), 256)
     model = KeypointRCNN(
@@ -66,4 +72,5 @@ def keypoint_rcnn(
         keypoint_size=keypoint_size,
         max_positives=max_positives,
     )
-    return Architecture("keypoint_rcnn", model, losses, faster.predict, "keypoint_detection")
+    terms = functools.partial(losses, base.losses)
+    return Architecture("keypoint_rcnn", model, terms, base.predict, "keypoint_detection")

@@ -1,7 +1,7 @@
 """Mask R-CNN (He et al., ICCV 2017): Faster R-CNN with a mask head."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ class MaskRCNN(faster.FasterRCNN):
     """Faster R-CNN with masks.
 
     max_positives: the mask head sees the first so many of the sampled positives; `mask_overflow` (B,) counts the others.
-    mask_size: side of the pooled map, half that of the mask.
+    mask_size: side of the pooled map, half that of the mask where no stage with a stride is between.
     """
 
     mask_pooler: Pooler
@@ -26,46 +26,64 @@ class MaskRCNN(faster.FasterRCNN):
 
     def learn_more(self, found, roi_maps, train):
         rois, overflow = first_positives(found, self.max_positives)
-        logits = self.mask_head(self.mask_pooler(roi_maps, rois, self.mask_size), train)
-        return {"mask_logits": logits, "mask_overflow": overflow}
+        return {"mask_logits": self._masks(roi_maps, rois, train), "mask_overflow": overflow}
 
     def detect_more(self, found, roi_maps):
-        logits = self.mask_head(self.mask_pooler(roi_maps, found["boxes"], self.mask_size), False)
+        logits = self._masks(roi_maps, found["boxes"], False)
         return {"masks": jax.nn.sigmoid(of_class(jnp.moveaxis(logits, -1, 2), found["classes"]))}
 
+    def _masks(self, roi_maps, rois, train):
+        return self.mask_head(self.regions(self.mask_pooler, roi_maps, rois, self.mask_size, train), train)
 
-def losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], aligned: bool = True) -> dict:
-    """Those of Faster R-CNN, and mask."""
-    return faster.losses(outputs, batch) | mask_losses(outputs, batch, real_rows(batch), aligned)
+
+def losses(
+    of_boxes: Callable, outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], aligned: bool = True
+) -> dict:
+    """Those of Faster R-CNN, `of_boxes`, and mask."""
+    terms = of_boxes(outputs, batch)
+    if "mask_logits" in outputs:
+        terms |= mask_losses(outputs, batch, real_rows(batch), aligned)
+    return terms
 
 
 @extends(faster.faster_rcnn)
 def mask_rcnn(
     num_classes: int,
-    mask_convs: Sequence[int] = (256, 256, 256, 256),
-    mask_size: int = 14,
+    backbone: str = "resnet50_fpn",
+    mask_convs: Sequence[int] | None = None,
+    mask_features: int | None = None,
+    mask_size: int | None = None,
     mask_sampling_ratio: int = 2,
     max_positives: int | None = None,
     **options,
 ) -> Architecture:
     """Mask R-CNN; `options` are those of `faster_rcnn`. The defaults are those of the paper's R50-FPN in torchvision's form.
 
+    mask_convs, mask_features, mask_size: the 3x3 convolutions, the channels of the transposed one (None: as many as it
+      sees), and the side of the pooled map. None is (256,) * 4, None and 14 on a pyramid; without one (), 256 and
+      box_size, where the mask head sees what the box head sees: on "resnet50_c4" masks of 14 x 14 behind the last stage.
     max_positives: None is samples * positive_fraction, but at most 256: where everything is sampled the mask head still
       sees little more than positives, and memory holds.
     aligned: also of the masks' targets; see `mask_losses`.
     Departure: where head_norm is "batch", statistics are of all the rows that the head sees, background among them;
       torchvision's head sees positives alone.
     """
-    model = faster.faster_rcnn(num_classes, **options).model
-    head, pooler = model.box_head, model.pooler
+    base = faster.faster_rcnn(num_classes, backbone, **options)
+    model, head, pooler = base.model, base.model.box_head, base.model.pooler
     if max_positives is None:
         max_positives = min(int(model.samples * model.positive_fraction), 256)
+    if mask_convs is None:
+        mask_convs = () if model.fpn is None else (256,) * 4
+    if mask_features is None and model.fpn is None:
+        mask_features = 256
+    if mask_size is None:
+        mask_size = model.box_size if model.fpn is None else 14
     model = MaskRCNN(
         **model.parts(),
         mask_pooler=pooler.clone(sampling_ratio=mask_sampling_ratio),
-        mask_head=MaskHead(num_classes, tuple(mask_convs), head.norm, head.axis, head.class_agnostic),
+        mask_head=MaskHead(num_classes, tuple(mask_convs), mask_features, head.norm, head.axis, head.class_agnostic),
         mask_size=mask_size,
         max_positives=max_positives,
     )
-    terms = functools.partial(losses, aligned=pooler.aligned)
-    return Architecture("mask_rcnn", model, terms, faster.predict, "instance_segmentation")
+    terms = functools.partial(losses, base.losses, aligned=pooler.aligned or pooler.op != "align")
+    return Architecture("mask_rcnn", model, terms, base.predict, "instance_segmentation")

@@ -16,7 +16,7 @@ from jaxvision.losses.box_regression import smooth_l1
 from jaxvision.losses.cross_entropy import sigmoid_cross_entropy, softmax_cross_entropy
 from jaxvision.ops import boxes as box_ops
 from jaxvision.ops.masks import mask_targets
-from jaxvision.ops.matching import BELOW, match
+from jaxvision.ops.matching import match
 from jaxvision.ops.nms import top_detections
 from jaxvision.ops.roi import assign_levels, pyramid_roi_align
 from jaxvision.ops.roi_pool import roi_pool
@@ -59,12 +59,16 @@ class Pooler(nn.Module):
             crops = [crop(features, rois, size, scale) for features, scale in zip(maps, scales)]
             return sum(jnp.where((levels == i)[:, None, None, None], x, 0) for i, x in enumerate(crops))
 
-        return jax.vmap(one)(list(maps), rois)
+        return jax.vmap(one)(list(maps), jnp.asarray(rois))
 
 
 class BoxHead(nn.Module):
     """RoI features (B,R,7,7,C) to `roi_logits` (B,R,num_classes) and `roi_deltas` (B,R,K,4), K = num_classes, or 1 where
-    class_agnostic."""
+    class_agnostic.
+
+    fcs: dense layers, fc6 and so on, each with `dropout` behind it; without any, the mean of the cells takes their place.
+    ranks: of each, None where it is whole: see `jaxvision.models.detection.two_stage.svd`.
+    """
 
     num_classes: int
     features: int = 1024
@@ -73,6 +77,8 @@ class BoxHead(nn.Module):
     norm: str = "none"
     axis: str | None = None
     class_agnostic: bool = False
+    dropout: float = 0.0
+    ranks: Sequence[int | None] = ()
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -81,9 +87,13 @@ class BoxHead(nn.Module):
         for i, features in enumerate(self.convs):
             x = Conv(features, 3, bias=self.norm == "none", name=f"conv{i}")(x)
             x = nn.relu(Norm(self.norm, axis=self.axis, name=f"norm{i}")(x, train))
-        x = x.reshape(len(x), -1)
+        x = x.reshape(len(x), -1) if self.fcs else x.astype(jnp.float32).mean((1, 2))
         for i in range(self.fcs):
-            x = nn.relu(nn.Dense(self.features, kernel_init=he_normal, name=f"fc{6 + i}")(x))
+            name, rank = f"fc{6 + i}", self.ranks[i] if i < len(self.ranks) else None
+            if rank is not None:
+                x = nn.Dense(rank, use_bias=False, kernel_init=he_normal, name=f"{name}_in")(x)
+            x = nn.relu(nn.Dense(self.features, kernel_init=he_normal, name=name if rank is None else f"{name}_out")(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
         logits = nn.Dense(self.num_classes, kernel_init=normal(0.01), name="logits")(x)
         kinds = 1 if self.class_agnostic else self.num_classes
         deltas = nn.Dense(4 * kinds, kernel_init=normal(0.001), name="deltas")(x)
@@ -91,10 +101,14 @@ class BoxHead(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """RoI features (B,R,s,s,C) to mask logits (B,R,2s,2s,K), K = num_classes, or 1 where class_agnostic."""
+    """RoI features (B,R,s,s,C) to mask logits (B,R,2s,2s,K), K = num_classes, or 1 where class_agnostic.
+
+    features: of the transposed convolution; None: as many as it sees.
+    """
 
     num_classes: int
     convs: Sequence[int] = (256, 256, 256, 256)
+    features: int | None = None
     norm: str = "none"
     axis: str | None = None
     class_agnostic: bool = False
@@ -107,7 +121,7 @@ class MaskHead(nn.Module):
             x = Conv(features, 3, bias=self.norm == "none", name=f"conv{i}")(x)
             x = nn.relu(Norm(self.norm, axis=self.axis, name=f"norm{i}")(x, train))
         # A 2x2 transposed convolution at stride 2: every cell becomes four, each by a matrix of its own.
-        features = x.shape[-1]
+        features = self.features or x.shape[-1]
         x = nn.Dense(4 * features, use_bias=False, kernel_init=he_normal, name="upsample")(x)
         x = x.reshape(-1, side, side, 2, 2, features).swapaxes(2, 3).reshape(-1, 2 * side, 2 * side, features)
         x = nn.relu(x + self.param("upsample_bias", nn.initializers.zeros, (features,)))
@@ -124,6 +138,33 @@ def of_class(values: jax.Array, classes: jax.Array) -> jax.Array:
     return jnp.take_along_axis(values, index, 2)[:, :, 0]
 
 
+def label_rois(
+    proposals: jax.Array,
+    proposals_valid: jax.Array,
+    batch: Mapping[str, jax.Array],
+    high: float = 0.5,
+    background: float = 0.0,
+) -> dict[str, jax.Array]:
+    """All RoIs that may be learned from, the proposals (B,P,4) and the ground truth itself: `rois` (B,P+N,4), `rois_valid`,
+    `roi_matches` (the row of the ground truth) and `roi_classes` (0: background), (B,P+N) each.
+
+    A RoI is an object from an overlap of `high` on, and background below it; below `background` it is neither.
+    """
+
+    def one(proposals, proposals_valid, boxes, valid, classes):
+        rois = jnp.concatenate([jax.lax.stop_gradient(proposals), boxes])
+        overlaps = box_ops.iou(boxes, rois)
+        matches = match(overlaps, valid, high, high)
+        usable = jnp.concatenate([proposals_valid, valid])
+        if background:
+            usable &= jnp.where(valid[:, None], overlaps, 0).max(0) >= background
+        positive, matches = matches >= 0, jnp.maximum(matches, 0)
+        return rois, usable, matches, jnp.where(positive, classes[matches], 0)
+
+    found = jax.vmap(one)(proposals, proposals_valid, batch["boxes"], batch["valid"], batch["classes"])
+    return dict(zip(("rois", "rois_valid", "roi_matches", "roi_classes"), found))
+
+
 def sample_rois(
     proposals: jax.Array,
     proposals_valid: jax.Array,
@@ -133,25 +174,19 @@ def sample_rois(
     samples: int,
     positive_fraction: float,
     high: float = 0.5,
-    low: float = 0.5,
+    background: float = 0.0,
 ) -> dict[str, jax.Array]:
-    """The RoIs to learn from, positives first: `rois` (B,S,4), `rois_valid`, `roi_matches` (the row of the ground truth)
-    and `roi_classes` (0: background), (B,S) each. The ground truth itself is among the candidates."""
+    """Of `label_rois` those to learn from, in the same four arrays, S = samples of each image, positives first."""
 
-    def one(proposals, proposals_valid, boxes, valid, classes, key):
-        candidates = jnp.concatenate([jax.lax.stop_gradient(proposals), boxes])
-        usable = jnp.concatenate([proposals_valid, valid])
-        matches = match(box_ops.iou(boxes, candidates), valid, high, low)
+    def one(rois, usable, matches, classes, key):
         priorities = jax.random.uniform(key, matches.shape)
-        indices, kept, positive = sample(
-            usable & (matches >= 0), usable & (matches == BELOW), priorities, samples, positive_fraction
-        )
-        matches = jnp.where(positive, matches[indices], 0)
-        return candidates[indices], kept, matches, jnp.where(positive, classes[matches], 0)
+        objects = usable & (classes > 0), usable & (classes == 0)
+        indices, kept, positive = sample(*objects, priorities, samples, positive_fraction)
+        rows = (jnp.where(positive, labels[indices], 0) for labels in (matches, classes))
+        return rois[indices], kept, *rows
 
-    truth = (batch["boxes"], batch["valid"], batch["classes"])
-    rois, kept, matches, classes = jax.vmap(one)(proposals, proposals_valid, *truth, keys)
-    return {"rois": rois, "rois_valid": kept, "roi_matches": matches, "roi_classes": classes}
+    labelled = label_rois(proposals, proposals_valid, batch, high, background)
+    return dict(zip(labelled, jax.vmap(one)(*labelled.values(), keys)))
 
 
 def first_positives(found: Mapping[str, jax.Array], count: int) -> tuple[jax.Array, jax.Array]:
@@ -159,15 +194,31 @@ def first_positives(found: Mapping[str, jax.Array], count: int) -> tuple[jax.Arr
     return found["rois"][:, :count], (found["roi_classes"][:, count:] > 0).sum(1)
 
 
-def roi_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], real) -> dict:
-    """`roi_class` and `roi_box`, both over the number of sampled RoIs."""
-    classes = outputs["roi_classes"]
+def roi_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], real, box_beta: float = 1 / 9) -> dict:
+    """`roi_class` and `roi_box`, both over the number of sampled RoIs. box_beta: of `smooth_l1`; Fast R-CNN's is 1."""
     valid = outputs["rois_valid"] if real is None else outputs["rois_valid"] & real[:, None]
+    (total, count), (box, _) = _roi_terms(*_told_and_true(outputs, batch), valid, box_beta)
+    return {"roi_class": (total, count), "roi_box": (box, count)}
+
+
+def roi_errors(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], box_beta: float = 1 / 9) -> jax.Array:
+    """The sum of both losses of every RoI, (B,R); 0 where it is not valid."""
+    one = jax.vmap(jax.vmap(functools.partial(_roi_terms, beta=box_beta)))
+    (total, _), (box, _) = one(*_told_and_true(outputs, batch), outputs["rois_valid"])
+    return total + box
+
+
+def _told_and_true(outputs, batch):
+    """Logits and offsets that the head gives a RoI for its class, the class, and the true offsets."""
+    classes = outputs["roi_classes"]
     boxes = jnp.take_along_axis(batch["boxes"], outputs["roi_matches"][..., None], 1)
     targets = box_ops.encode(boxes, outputs["rois"], BOX_WEIGHTS)
-    box, _ = smooth_l1(of_class(outputs["roi_deltas"], classes), targets, valid & (classes > 0))
-    total, count = softmax_cross_entropy(outputs["roi_logits"], classes, valid)
-    return {"roi_class": (total, count), "roi_box": (box, count)}
+    return outputs["roi_logits"], of_class(outputs["roi_deltas"], classes), classes, targets
+
+
+def _roi_terms(logits, deltas, classes, targets, valid, beta):
+    box = smooth_l1(deltas, targets, valid & (classes > 0), beta)
+    return softmax_cross_entropy(logits, classes, valid), box
 
 
 def mask_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], real, aligned: bool = True) -> dict:

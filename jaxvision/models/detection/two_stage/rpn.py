@@ -12,7 +12,7 @@ from jaxvision.losses.box_regression import smooth_l1
 from jaxvision.losses.cross_entropy import sigmoid_cross_entropy
 from jaxvision.ops import boxes as box_ops
 from jaxvision.ops.anchors import pyramid_anchors
-from jaxvision.ops.matching import BELOW, match
+from jaxvision.ops.matching import BELOW, BETWEEN, match
 from jaxvision.ops.nms import top_detections
 from jaxvision.ops.sampling import sample
 
@@ -25,7 +25,9 @@ class RPN(nn.Module):
     sizes: anchor sizes in pixels, a tuple a level; ratios: height / width. pre_nms: the best anchors a level that are kept
       before NMS, post_nms: proposals an image after it, each (in training, otherwise).
     score_threshold, min_side: proposals of a lower objectness (0..1) or a shorter side are dropped before NMS.
-    samples, positive_fraction, high, low: of the anchors that are trained on.
+    samples, positive_fraction, high, low: of the anchors that are trained on. border: whether those that cross the
+      image's border are among them; as published they are not.
+    legacy: anchors rounded as the authors' code has them, see `legacy_anchors`.
     """
 
     sizes: Sequence[Sequence[float]]
@@ -41,6 +43,8 @@ class RPN(nn.Module):
     positive_fraction: float = 0.5
     high: float = 0.7
     low: float = 0.3
+    border: bool = True
+    legacy: bool = False
 
     @nn.compact
     def __call__(
@@ -59,7 +63,7 @@ class RPN(nn.Module):
             deltas.append(moves(x).reshape(len(x), -1, 4))
         shapes = [x.shape[1:3] for x in maps]
         strides = [(canvas[0] // h, canvas[1] // w) for h, w in shapes]
-        levels = pyramid_anchors(self.sizes, self.ratios, shapes, strides)
+        levels = pyramid_anchors(self.sizes, self.ratios, shapes, strides, self.legacy)
         proposals, valid = jax.vmap(lambda *image: self._propose(levels, train, *image))(
             jax.lax.stop_gradient(logits), jax.lax.stop_gradient(deltas), image_size
         )
@@ -90,20 +94,30 @@ class RPN(nn.Module):
         """The anchors to learn from, S an image: `rpn_samples` (B,S), `rpn_samples_valid`, `rpn_positive` and
         `rpn_matches` (B,S), the row of each one's ground truth."""
 
-        def one(boxes, valid, key):
-            matches = match(box_ops.iou(boxes, anchors), valid, self.high, self.low, low_quality=True)
+        def one(boxes, valid, size, key):
+            overlaps = box_ops.iou(boxes, anchors)
+            inside = (anchors == box_ops.clip(anchors, size)).all(-1) | self.border
+            # No ground truth takes an anchor that is left out for its best one.
+            matches = match(jnp.where(inside, overlaps, 0), valid, self.high, self.low, low_quality=True)
+            matches = jnp.where(inside, matches, BETWEEN)
             priorities = jax.random.uniform(key, matches.shape)
             indices, kept, positive = sample(
                 matches >= 0, matches == BELOW, priorities, self.samples, self.positive_fraction
             )
             return indices, kept, positive, jnp.maximum(matches[indices], 0)
 
-        indices, kept, positive, matches = jax.vmap(one)(batch["boxes"], batch["valid"], keys)
+        indices, kept, positive, matches = jax.vmap(one)(batch["boxes"], batch["valid"], batch["image_size"], keys)
         return {"rpn_samples": indices, "rpn_samples_valid": kept, "rpn_positive": positive, "rpn_matches": matches}
 
 
-def rpn_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], real) -> dict:
-    """`rpn_objectness` and `rpn_box`, both over the number of sampled anchors."""
+def rpn_losses(
+    outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], real, anchors_per_location: int | None = None
+) -> dict:
+    """`rpn_objectness` and `rpn_box`, both over the number of sampled anchors, as the authors' code has it.
+
+    With `anchors_per_location` the second is over the number of the anchors' locations, as the paper has it, where it then
+    weighs 10.
+    """
     indices, positive = outputs["rpn_samples"], outputs["rpn_positive"]
     valid = outputs["rpn_samples_valid"] if real is None else outputs["rpn_samples_valid"] & real[:, None]
     logits = jnp.take_along_axis(outputs["rpn_logits"], indices, 1)
@@ -112,4 +126,8 @@ def rpn_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array],
     targets = box_ops.encode(boxes, outputs["anchors"][indices])
     box, _ = smooth_l1(deltas, targets, valid & positive)
     objectness, count = sigmoid_cross_entropy(logits, positive.astype(jnp.float32), valid)
-    return {"rpn_objectness": (objectness, count), "rpn_box": (box, count)}
+    over = count
+    if anchors_per_location is not None:
+        images = jnp.float32(len(indices)) if real is None else real.sum(dtype=jnp.float32)
+        over = images * (len(outputs["anchors"]) // anchors_per_location)
+    return {"rpn_objectness": (objectness, count), "rpn_box": (box, over)}
