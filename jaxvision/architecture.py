@@ -22,6 +22,7 @@ REGISTRY = {
     "deeplabv3": "jaxvision.models.segmentation.deeplabv3:deeplabv3",
     "deeplabv3plus": "jaxvision.models.segmentation.deeplabv3plus:deeplabv3plus",
     "dilated": "jaxvision.models.segmentation.dilated:dilated",
+    "fast_rcnn": "jaxvision.models.detection.fast_rcnn:fast_rcnn",
     "faster_rcnn": "jaxvision.models.detection.faster_rcnn:faster_rcnn",
     "fcn32s": "jaxvision.models.segmentation.fcn:fcn32s",
     "fcn16s": "jaxvision.models.segmentation.fcn:fcn16s",

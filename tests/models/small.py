@@ -14,7 +14,7 @@ from jaxvision.data import collate
 from jaxvision.data.transforms import ResizeToCanvas
 
 SIDE = 64
-PROPOSALS = 12
+PROPOSALS = 24  # rows; an example fills all but two
 CLASS_NAMES = ("background", "tall", "wide", "large")
 
 
@@ -77,6 +77,19 @@ SMALL = {
         dropout=0.0,
         norm="batch",
         context="none",  # which is trained on a front end that is trained already
+    ),
+    "fast_rcnn": dict(
+        backbone="vgg11",
+        depths=(1, 1, 1),
+        widths=(12, 16, 24),
+        norm="batch",
+        box_features=48,
+        dropout=0.0,
+        box_size=4,
+        samples=24,
+        background=0.0,
+        detections=5,
+        candidates=50,
     ),
     "faster_rcnn": dict(**TWO_STAGE),
     "fcn32s": _without_name(FCN8S, fc=24),
@@ -229,12 +242,13 @@ def example(number: int, side: int = SIDE) -> dict:
     }
 
 
-def proposals(boxes, rng, side: int) -> np.ndarray:
-    """Two boxes near each of the objects, and six at random: (10, 4)."""
-    near = np.repeat(boxes, 2, 0) + rng.integers(-2, 3, (2 * len(boxes), 4))
-    corners = rng.integers(0, side // 2, (6, 2))
-    others = np.concatenate([corners, corners + rng.integers(6, side // 2, (6, 2))], 1)
-    return np.concatenate([near, others]).clip(0, side).astype(np.float32)
+def proposals(boxes, rng, side: int, count: int = PROPOSALS - 2) -> np.ndarray:
+    """Boxes (count, 4), two thirds of them near the objects, the others anywhere."""
+    corners = rng.uniform(0, side - 16, (count, 2))
+    found = np.concatenate([corners, corners + rng.uniform(8, 40, (count, 2))], 1)
+    near = 2 * count // 3
+    found[:near] = boxes[np.arange(near) % len(boxes)] + rng.normal(0, 3, (near, 4))
+    return found.clip(0, side).astype(np.float32)
 
 
 def joints(box) -> list:

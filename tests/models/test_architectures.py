@@ -14,6 +14,7 @@ from jaxvision.train.state import TrainState
 from jaxvision.train.step import train_step
 
 RATE = {
+    "fast_rcnn": 3e-3,
     "faster_rcnn": 3e-3,
     "keypoint_rcnn": 3e-3,
     "mask_rcnn": 3e-3,
@@ -29,6 +30,7 @@ SIDES = {  # of c1..c5, where they are not halves
     "deeplabv3": (32, 16, 8, 8, 8),
     "deeplabv3plus": (32, 16, 8, 4, 4),
     "dilated": (62, 30, 14, 12, 8),
+    "fast_rcnn": (32, 16, 16),
     "fcn_resnet": (32, 16, 8, 8, 8),
     "full_resolution": (64, 64, 64),
     "lraspp": (32, 16, 8, 4, 4),
@@ -100,6 +102,11 @@ def test_shapes(network):
             assert outputs["keypoint_logits"].shape == (2, 12, 16, 16, 5)
             shapes |= {"keypoints": (2, 5, 5, 3), "keypoint_scores": (2, 5, 5)}
         assert {name: predictions[name].shape for name in shapes} == shapes
+    elif "roi_deltas" in outputs:
+        assert outputs["proposals"].shape == (2, 24, 4) and outputs["rois"].shape == (2, 24, 4)
+        assert outputs["roi_logits"].shape == (2, 24, 4) and outputs["roi_deltas"].shape == (2, 24, 4, 4)
+        shapes = {"boxes": (2, 5, 4), "classes": (2, 5), "scores": (2, 5), "valid": (2, 5), "overflow": (2,)}
+        assert {name: value.shape for name, value in predictions.items()} == shapes
     elif "deltas" in outputs:
         name = network.architecture.name
         for level, side in zip(range(3, 8), (8, 4, 2, 1, 1) if name in ("fcos", "retinanet") else ()):
@@ -219,7 +226,7 @@ def test_named_maps_can_be_perturbed_and_explained(network):
     @functools.partial(jax.value_and_grad, has_aux=True)
     def explain(perturbations, variables):
         outputs = model.apply({**variables, "perturbations": perturbations}, batch, train=False)
-        name = "rpn_logits" if "rpn_logits" in outputs else "logits"
+        name = next(name for name in ("rpn_logits", "roi_logits", "logits") if name in outputs)
         return (outputs[name] ** 2).sum(), outputs[levels[-2]]
 
     # FCN's scores begin at zero, where nothing has a gradient.
