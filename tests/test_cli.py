@@ -85,7 +85,8 @@ def test_evaluate_gives_the_runs_own_scores(workdirs, name, tmp_path, capsys):
         assert scores[metric] == (value if value is None else pytest.approx(value, rel=1e-5))
     assert "validation" in printed and "loss" in printed and f"{scores['loss']:.4f}" in printed
     assert (tmp_path / "out" / "predictions.json").exists() == (name == "mask_rcnn")
-    assert (tmp_path / "out" / "confusion.png").exists() == (name == "fcn8s")
+    drawn = {"fcn8s": {"confusion"}, "mask_rcnn": {"confusion", "precision_recall", "error_types"}}
+    assert {path.stem for path in (tmp_path / "out").glob("*.png")} == drawn.get(name, set())
     if name == "fcn8s":
         lines = [line.split() for line in printed.split("\n\n")[1].splitlines()]
         assert lines[0][:4] == ["class", "pixels", "accuracy", "iu"]
@@ -96,6 +97,8 @@ def test_evaluate_gives_the_runs_own_scores(workdirs, name, tmp_path, capsys):
         rows = json.loads((tmp_path / "out" / "predictions.json").read_text())
         for row in rows:
             assert row.keys() == {"image_id", "category_id", "score", "bbox", "segmentation"}
+        header, *lines = printed.strip().split("\n\n")[1].splitlines()
+        assert header.split()[:3] == ["class", "objects", "AP50"] and len(lines) == 6
 
 
 def test_evaluate_scores_another_split(workdirs, tmp_path, capsys):
