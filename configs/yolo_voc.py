@@ -5,8 +5,8 @@ python train.py --config=configs/yolo_voc.py --workdir=runs/yolo_voc
 reaches: (not measured here; the paper has 63.4 mAP on VOC 2007's test set, Fast YOLO 52.7, trained on 2007 and 2012 together)
 
 The paper trains on the 16,551 trainval pictures of 2007 and 2012 for 135 epochs; to have both, name a source that holds
-them and set IMAGES. Its first 20 convolutions come from a classifier of ImageNet that is not published in a form read here:
-give a run's directory to `init`. The warm-up is from a thousandth of the rate, the paper's from a tenth.
+them and set IMAGES. Its first 20 convolutions come from a classifier of ImageNet: train `darknet`, and name its run by
+`config.init` as that architecture's docstring has it. The warm-up is from a thousandth of the rate, the paper's from a tenth.
 """
 
 from jaxvision import config as configs

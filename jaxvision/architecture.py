@@ -18,6 +18,7 @@ from jaxvision.suggest import suggest
 REGISTRY = {
     "alexnet": "jaxvision.models.backbones.alexnet:alexnet",
     "crf_rnn": "jaxvision.models.segmentation.crf_rnn:crf_rnn",
+    "darknet": "jaxvision.models.backbones.darknet:darknet",
     "deconvnet": "jaxvision.models.segmentation.deconvnet:deconvnet",
     "deeplabv3": "jaxvision.models.segmentation.deeplabv3:deeplabv3",
     "deeplabv3plus": "jaxvision.models.segmentation.deeplabv3plus:deeplabv3plus",

@@ -53,12 +53,13 @@ NARROW = dict(  # a dilated ResNet of few channels
     dropout=0.0,
     norm="batch",
 )
-CLASSIFIERS = ("alexnet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
+CLASSIFIERS = ("alexnet", "darknet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
 SMALL = {
     "alexnet": dict(widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
     "crf_rnn": dict(  # the base is "full_resolution" below; all pairs compile sooner than the lattice
         base=dict(name="full_resolution", widths=(12, 12, 12)), method="exact", iterations=(1, 2)
     ),
+    "darknet": dict(stages=tuple(((width, 3, 1),) for width in (8, 8, 12, 16, 24)), pools=5),
     "deconvnet": dict(depths=(1, 1, 2, 1, 1), widths=(12, 12, 16, 16, 24), fc=48, fc6_kernel=2, start=None),
     "deeplabv3": dict(**NARROW, features=16, rates=(1, 2, 3)),
     "deeplabv3plus": dict(

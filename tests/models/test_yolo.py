@@ -1,3 +1,5 @@
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from small import Network, check_predictions_are_blind, create, shapes
 from jaxvision import architecture as architectures
 from jaxvision.models.detection.yolo import predict
 from jaxvision.ops.boxes import iou
+from jaxvision.train.optimizer import path_name
 
 
 def size(tree):
@@ -22,13 +25,15 @@ def layers(inputs, convolutions, flat, connected):
     return count
 
 
+CONVOLUTIONS = [(7, 64), (3, 192), (1, 128), (3, 256), (1, 256), (3, 512)]
+CONVOLUTIONS += [(1, 256), (3, 512)] * 4 + [(1, 512), (3, 1024)] + [(1, 512), (3, 1024)] * 2 + [(3, 1024)] * 4
+
+
 def test_yolo_is_the_papers():
     """Figure 3: 24 convolutions and two connected layers to 7 x 7 x 30."""
-    convolutions = [(7, 64), (3, 192), (1, 128), (3, 256), (1, 256), (3, 512)]
-    convolutions += [(1, 256), (3, 512)] * 4 + [(1, 512), (3, 1024)] + [(1, 512), (3, 1024)] * 2 + [(3, 1024)] * 4
-    assert len(convolutions) == 24
+    assert len(CONVOLUTIONS) == 24
     params = shapes("yolo", (448, 448), num_classes=21)["params"]
-    assert size(params) == layers(3, convolutions, 7 * 7 * 1024, (4096, 1470)) == 271_703_550
+    assert size(params) == layers(3, CONVOLUTIONS, 7 * 7 * 1024, (4096, 1470)) == 271_703_550
     assert params["output"]["kernel"].shape == (4096, 7 * 7 * (2 * 5 + 20))
 
 
@@ -37,6 +42,16 @@ def test_fast_yolo_is_darknets():
     convolutions = [(3, width) for width in (16, 32, 64, 128, 256, 512, 1024, 1024, 1024)]
     params = shapes("yolo", (448, 448), num_classes=21, form="fast_yolo")["params"]
     assert size(params) == layers(3, convolutions, 7 * 7 * 1024, (256, 4096, 1470)) == 45_089_374
+
+
+def test_the_first_twenty_convolutions_are_those_of_a_classifier():
+    pattern = r"^trunk/stage([1-4]_|5_conv[0-3])"
+    params = shapes("darknet", (224, 224), num_classes=1000)["params"]
+    assert size(params) == layers(3, CONVOLUTIONS[:20], 1024, (1000,))
+    yolo = shapes("yolo", (448, 448), num_classes=21)["params"]
+    kernels = [{path_name(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(p)} for p in (params, yolo)]
+    taken = {path: shape for path, shape in kernels[1].items() if re.search(pattern, path)}
+    assert len(taken) == 2 * 20 and taken == {path: s for path, s in kernels[0].items() if "trunk" in path}
 
 
 def test_maps_end_at_seven_by_seven():

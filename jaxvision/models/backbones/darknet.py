@@ -1,14 +1,17 @@
-"""The convolutions of YOLO and of Fast YOLO (Redmon et al., "You Only Look Once", CVPR 2016, figure 3)."""
+"""The convolutions of YOLO and of Fast YOLO (Redmon et al., "You Only Look Once", CVPR 2016, figure 3), and a classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxvision.architecture import Architecture
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
+from jaxvision.models.backbones.classification import classification_losses, classification_predict
+from jaxvision.ops.images import normalize
 from jaxvision.ops.pool import max_pool
 
 # Each convolution is (channels, kernel, stride); so many of the first stages have a 2x2 pool behind them.
@@ -54,3 +57,38 @@ class Darknet(nn.Module):
             x = max_pool(x, 2) if stage <= self.pools else x
             x = maps[f"c{stage}"] = self.perturb(f"c{stage}", x)
         return maps
+
+
+class DarknetClassifier(nn.Module):
+    """`logits` (B, num_classes) by a connected layer on the means of the last map, beside the trunk's maps."""
+
+    trunk: Darknet
+    num_classes: int
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
+        maps = self.trunk(normalize(batch["image"], batch["image_size"], self.mean, self.std), train)
+        x = maps[f"c{len(maps)}"].astype(jnp.float32).mean((1, 2))
+        return {**maps, "logits": nn.Dense(self.num_classes, name="head")(x)}
+
+
+def darknet(
+    num_classes: int,
+    stages: Sequence[Sequence[tuple[int, int, int]]] = (*YOLO[0][:4], YOLO[0][4][:4]),
+    pools: int = 4,
+    mean: Sequence[float] = (0.5,) * 3,
+    std: Sequence[float] = (0.5,) * 3,
+    norm: str = "none",
+    axis: str | None = None,
+    dtype: Any = jnp.float32,
+) -> Architecture:
+    """The classifier of 224 x 224 pixels from which the paper takes YOLO's first 20 convolutions.
+
+    stages, pools, norm: see `Darknet`. mean, std: of the colours in 0..1, the same as YOLO's. A run of it serves YOLO as
+    `init=(("^trunk/stage([1-4]_|5_conv[0-3])", DIRECTORY),)`.
+    """
+    trunk = Darknet(tuple(tuple(map(tuple, stage)) for stage in stages), pools, norm, axis, dtype)
+    model = DarknetClassifier(trunk, num_classes, tuple(mean), tuple(std))
+    return Architecture("darknet", model, classification_losses, classification_predict, "classification")
