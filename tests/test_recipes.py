@@ -41,6 +41,9 @@ def shrunk(config, prepared):
     }
     data = {"dir": prepared(config.data.source.partition("/")[2]), "workers": 0, "validation": "validation[:2]"}
     data |= {"test": "test[:2]"} if config.data.test else {}
+    for stage in config.stages:
+        if "source" in stage.get("data", {}):
+            prepared(stage["data"]["source"].partition("/")[2])
     if all(side > 64 for canvas in configs.canvases(config) for side in canvas):
         data["canvas"] = (64, 64)
     stages = tuple(

@@ -106,3 +106,22 @@ def test_deconvnet_is_the_papers():
     fully = 2 * 49 * 512 * 4096 + 4096 * 4096
     assert size(params) - normalisation(params) == down + up + fully + 65 * 21
     assert size(params) == 251_788_949
+
+
+def test_rcnn_is_its_trunk_and_what_is_fitted():
+    """AlexNet and VGG16 without their scores, as torchvision counts them, then 21 scores, 20 SVMs and 20 x 4 regressions."""
+    heads = 4096 * 21 + 21 + 20 * 4097
+    alexnet = shapes("rcnn", num_classes=21, canvas=(64, 64))["params"]
+    assert size(alexnet) == 61_100_840 - 4097 * 1000 + heads + 80 * (6 * 6 * 256 + 1)
+    vgg = shapes("rcnn", num_classes=21, canvas=(64, 64), trunk="vgg16", side=224)["params"]
+    assert size(vgg) == 138_357_544 - 4097 * 1000 + heads + 80 * (7 * 7 * 512 + 1)
+
+
+def test_sppnet_is_the_papers():
+    """ZF-5, and windows of 50 bins of 256 channels, 12,800 numbers; 5,376 with the levels 4, 2 and 1."""
+    zf = sum(k * k * i * o + o for k, i, o in ((7, 3, 96), (5, 96, 256), (3, 256, 384), (3, 384, 384), (3, 384, 256)))
+    heads = 4096 * 4096 + 4096 + 4096 * 21 + 21 + 20 * 4097
+    for levels, features in (((1, 2, 3, 6), 12_800), ((4, 2, 1), 5_376)):
+        params = shapes("sppnet", num_classes=21, canvas=(128, 128), levels=levels)["params"]
+        assert params["fc6"]["kernel"].shape == (features, 4096)
+        assert size(params) == zf + features * 4096 + 4096 + heads + 80 * (features + 1)

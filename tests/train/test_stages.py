@@ -18,8 +18,7 @@ from jaxvision.train.loop import fit
 def rectangles(monkeypatch):
     """Every source is this one."""
     source = Rectangles()
-    for module in (loop, stages):
-        monkeypatch.setattr(module, "open_source", lambda *_: source)
+    monkeypatch.setattr(loop, "open_source", lambda *_: source)
     return source
 
 
@@ -90,8 +89,9 @@ def test_a_stage_fitted_on_the_host(tmp_path, monkeypatch):
 
     seen = {}
 
-    def fit_scores(architecture, variables, source, directory):
+    def fit_scores(architecture, variables, source, directory, batches):
         seen.update(name=architecture.name, images=len(source), directory=directory)
+        assert batches.seed is None and batches.source.name == source.name and batches.batch_size == 4
         kernel = np.full_like(variables["params"]["score"]["kernel"], 0.25)
         score = {**variables["params"]["score"], "kernel": kernel}
         return {**variables, "params": {**variables["params"], "score": score}}
@@ -106,6 +106,9 @@ def test_a_stage_fitted_on_the_host(tmp_path, monkeypatch):
     assert seen == {"name": "segmenter", "images": 16, "directory": str(tmp_path / "host")}
     first, host, last = (load_variables(str(tmp_path / stage["name"]))["params"] for stage in plan)
     assert np.all(host["score"]["kernel"] == 0.25)
+    scores = json.loads((tmp_path / "host" / "finished.json").read_text())  # it is scored as a training is
+    assert 0 < scores["validation"]["mean_iu"] < 1 and scores["validation"]["loss"] > 0
+    assert json.loads((tmp_path / "host" / "evaluation.json").read_text()) == scores
     assert all(equal(host["trunk"], first["trunk"])) and all(equal(last, host))
 
 

@@ -76,6 +76,7 @@ def sppnet(
     depths: Sequence[int] | None = None,
     widths: Sequence[int] | None = None,
     norm: str = "none",
+    level: str | None = None,
     levels: Sequence[int] = (1, 2, 3, 6),
     scales: Sequence[float] = (1.0,),
     window: float = 224,
@@ -96,19 +97,21 @@ def sppnet(
 ) -> Architecture:
     """SPP-net; the defaults are the paper's, on ZF-5 and at one scale. Its stages are R-CNN's, see `rcnn`.
 
-    trunk: "zf5", "alexnet", or "vgg11" ... "vgg19", of which depths, widths and norm may differ. Windows are of the fifth
-      convolution's map (stride 16), of a VGG the last one behind its pool.
+    trunk: "zf5", "alexnet", or "vgg11" ... "vgg19", of which depths, widths and norm may differ.
+    level: of the trunk's maps that which windows are of; by default the last, "c5", of stride 16, a VGG's of stride 32.
     levels: (1, 2, 3, 6) is the paper's 50 bins for detection, (4, 2, 1) its 21.
     scales: of the canvas, the paper's five being (480, 576, 688, 864, 1200) / 688 on a canvas whose shorter side is 688;
       window: the side of the square whose area a region should have on the scale that it is taken from.
     least_overlap: regions to learn from as background overlap some object by an IoU from here to 0.5.
     Departures: no local response normalisation in ZF-5, RGB by ImageNet's mean and deviation; a cell's centre is where the
     trunk's padding has it, of which the paper's rule is the case of padding by half of every kernel; and as `rcnn`.
-    Raises ValueError for a trunk, norm, scales or classifier that cannot be meant.
+    Raises ValueError for a trunk, norm, level, scales or classifier that cannot be meant.
     """
     if not levels or min(levels) < 1 or not scales or min(scales) <= 0:
         raise ValueError(f"levels and scales are positive, got {tuple(levels)} and {tuple(scales)}.")
     module, is_vgg = make_trunk(trunk, depths, widths, norm, axis=axis, remat=remat, dtype=dtype)
+    if level is not None and level not in module.geometry():
+        raise ValueError(f"The trunk {trunk!r} has no map {level!r}; it has {', '.join(module.geometry())}.")
     model = SPPNet(
         trunk=module,
         num_classes=num_classes,
@@ -127,6 +130,6 @@ def sppnet(
         scales=tuple(scales),
         window=window,
         tune_trunk=tune_trunk,
-        last=f"c{len(module.depths)}" if is_vgg else "c5",
+        last=level or (f"c{len(module.depths)}" if is_vgg else "c5"),
     )
     return Architecture("sppnet", model, losses, predict, "region_detection")

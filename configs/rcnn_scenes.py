@@ -1,0 +1,72 @@
+"""A narrow R-CNN on the embedded scenes, from scratch, in all its stages.
+
+python train.py --config=configs/rcnn_scenes.py --workdir=runs/rcnn_scenes
+
+reaches: (not measured yet)
+
+The trunk learns to classify scenes of one object, the network then proposed regions; the SVMs and the box regression are
+fitted on the host.
+"""
+
+from jaxvision import config as configs
+
+PROPOSALS = dict(method="selective_search", strategy="fast", base_k=150, inc_k=150, width=0, min_size=8, count=128)
+TRUNK = dict(depths=(1, 1, 1, 1, 1), widths=(16, 32, 48, 64, 96), fc=256, dropout=0.1)
+
+
+def get_config():
+    config = configs.default()
+    config.batch_size = 16
+    config.architecture = dict(
+        name="rcnn",
+        trunk="vgg11",
+        norm="frozen",
+        side=64,
+        context=5,
+        classifier="svm",
+        samples=16,
+        detections=20,
+        **TRUNK,
+    )
+    config.data.source = "scenes/shapes"
+    config.data.train = "train[:50%]"
+    config.data.test = "test"
+    config.data.canvas = (128, 128)
+    config.data.max_boxes = 6
+    config.data.proposals = PROPOSALS
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup = 50
+    config.optimizer.weight_decay = 0.01
+    config.stages = stages(tuning=dict(steps=600, evaluate=dict(every=600)))
+    return config
+
+
+def stages(**changes):
+    """Pretraining, tuning, SVMs, boxes; changes: of the tuning's `tuning`."""
+    pretrain = dict(
+        name="pretrain",
+        architecture=dict(name="vgg", trunk_name="vgg11", norm="batch", **TRUNK),
+        data=dict(
+            source="scenes/single",
+            train="train",
+            canvas=(64, 64),
+            test="",
+            proposals={},
+            transforms=dict(flip={}, quarter_turn={}),
+        ),
+        steps=1000,
+        batch_size=32,
+        evaluate=dict(every=1000),
+    )
+    tune = dict(
+        name="tune",
+        architecture=dict(classifier="softmax"),
+        data=dict(test="", transforms=dict(flip={})),
+        init=(("^trunk/", "pretrain"),),
+        **changes["tuning"],
+    )
+    svms = dict(name="svms", fit="fit_svms", init=((".*", "tune"),), data=dict(test=""))
+    boxes = dict(name="boxes", fit="fit_boxes", init=((".*", "svms"),))
+    return pretrain, tune, svms, boxes
