@@ -164,7 +164,7 @@ class Predictor:
         return found
 
     def _row(
-        self, image: np.ndarray, regions: np.ndarray | None, scale: float = 1.0, mirrored: bool = False
+        self, image: np.ndarray, regions: np.ndarray | None = None, scale: float = 1.0, mirrored: bool = False
     ) -> dict[str, np.ndarray]:
         """One image on its canvas, with the regions that are proposed in it."""
         row = _laid(*self._resized(image, scale, mirrored), image.shape[:2])
