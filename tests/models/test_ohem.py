@@ -71,7 +71,7 @@ def test_a_detector_learns_from_its_hardest_rois():
     chosen, seen = jax.device_get(apply(variables))
     for i in range(2):
         valid = seen["rois_valid"][i]
-        assert valid.sum() == 24 + 2 and chosen["rois_valid"][i].all()
+        assert valid.sum() == batch["proposals_valid"][i].sum() + 2 and chosen["rois_valid"][i].all()
         losses = []
         for roi, label, match, logits, deltas in zip(
             *(seen[name][i] for name in ("rois", "roi_classes", "roi_matches", "roi_logits", "roi_deltas"))

@@ -18,15 +18,12 @@ class FastRCNN(RegionDetector):
     """`RegionDetector` on the batch's proposals. Raises ValueError where it has none."""
 
     def propose(self, x, levels, batch, train):
-        if "proposals" in batch:
-            return {name: batch[name] for name in ("proposals", "proposals_valid")}
-        if not self.is_initializing():
+        if "proposals" not in batch:
             raise ValueError(
-                "Fast R-CNN finds objects among given proposals, and the batch has none: add `proposals` (B,P,4) in pixels of "
-                "the canvas and `proposals_valid` (B,P); faster_rcnn makes its own."
+                "Fast R-CNN finds objects among given proposals, and the batch has none: set config.data.proposals, or add "
+                "`proposals` (B,P,4) in pixels of the canvas and `proposals_valid` (B,P); faster_rcnn makes its own."
             )
-        count = len(x), 1
-        return {"proposals": jnp.zeros((*count, 4)), "proposals_valid": jnp.zeros(count, bool)}
+        return {name: batch[name] for name in ("proposals", "proposals_valid")}
 
 
 def losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], box_beta: float = 1.0) -> dict:
