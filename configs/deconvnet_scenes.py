@@ -10,10 +10,10 @@ from configs import fcn8s_scenes
 
 def get_config():
     config = fcn8s_scenes.get_config()
-    config.steps = 2400
+    config.steps = 2000
     config.batch_size = 8
     config.architecture = dict(
         name="deconvnet", depths=(2, 2, 2, 2, 2), widths=(12, 24, 48, 64, 96), fc=192, fc6_kernel=2, start=None
     )
-    config.evaluate.every = 1200
+    config.evaluate.every = 1000
     return config

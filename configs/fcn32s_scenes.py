@@ -2,7 +2,7 @@
 
 python train.py --config=configs/fcn32s_scenes.py --workdir=runs/fcn32s_scenes
 
-reaches: (not measured yet)
+reaches: mean_iu 0.35 validation and test seed 0 600 s
 """
 
 from configs import fcn8s_scenes
@@ -10,5 +10,7 @@ from configs import fcn8s_scenes
 
 def get_config():
     config = fcn8s_scenes.get_config()
+    config.steps = 1000
     config.architecture.name = "fcn32s"
+    config.evaluate.every = 500
     return config

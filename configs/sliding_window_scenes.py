@@ -10,7 +10,10 @@ from configs import fcn8s_scenes
 
 def get_config():
     config = fcn8s_scenes.get_config()
+    config.steps = 1400
+    config.batch_size = 8
     config.architecture = dict(
         name="sliding_window", widths=(16, 32, 48), fc=128, samples=48, dropout=0.1, norm="batch"
     )
+    config.evaluate.every = 700
     return config

@@ -1,4 +1,6 @@
-"""A narrow U-Net with valid convolutions and BatchNorm on the embedded scenes, from scratch.
+"""A narrow U-Net with BatchNorm on the embedded scenes, from scratch: the variant that keeps the image's size.
+
+The paper's valid convolutions would see three times the pixels at this size; configs/unet_folder.py has them.
 
 python train.py --config=configs/unet_scenes.py --workdir=runs/unet_scenes
 
@@ -12,6 +14,6 @@ def get_config():
     config = fcn8s_scenes.get_config()
     config.steps = 2400
     config.batch_size = 8
-    config.architecture = dict(name="unet", widths=(12, 24, 48, 96), dropout=0.1, norm="batch")
+    config.architecture = dict(name="unet", widths=(12, 24, 48, 96, 128), padding="same", dropout=0.1, norm="batch")
     config.evaluate.every = 1200
     return config

@@ -15,8 +15,8 @@ import tqdm
 from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
-from jaxvision.data.geometry import iou
 from jaxvision.data.loader import Batches, load
+from jaxvision.data.overlaps import iou
 from jaxvision.ops import boxes as box_ops
 
 NORM = 20.0  # of features, on average
