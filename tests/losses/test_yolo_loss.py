@@ -58,7 +58,8 @@ def draw(rng, images=3, objects=4):
     coordinates[..., 1, :] = np.where(
         rng.random((images, *GRID, 1)) < 0.3, coordinates[..., 0, :], coordinates[..., 1, :]
     )
-    coordinates[rng.random((images, *GRID)) < 0.3, :, 2:] = 0.01  # overlaps nothing that is not there
+    # Overlaps nothing that is not there; not of one size, or else rounding would choose between two within an object.
+    coordinates[rng.random((images, *GRID)) < 0.3, :, 2:] = np.array([0.01, 0.02])[:, None]
     centres, sides = rng.uniform(0.02, 0.98, (images, objects, 2)), rng.uniform(0.03, 0.5, (images, objects, 2))
     centres[rng.random((images, objects)) < 0.4] = (0.55, 0.45)
     boxes = np.concatenate([centres - sides / 2, centres + sides / 2], -1).clip(0, 1)

@@ -159,7 +159,7 @@ def described(architecture, variables, source, regions):
     """(pooled, fc7) features of regions of each picture, one picture at a time."""
     apply = jax.jit(lambda v, b, r: architecture.model.apply(v, b, r, method="features"))
     for i, boxes in enumerate(regions):
-        padded = np.zeros((1, 16, 4), np.float32)
+        padded = np.zeros((1, 32, 4), np.float32)
         padded[0, : len(boxes)] = boxes
         batch = {"image": source[i]["image"][None], "image_size": np.array([[SIDE, SIDE]], np.int32)}
         pooled, features = apply(variables, batch, padded)
