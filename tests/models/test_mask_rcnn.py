@@ -222,9 +222,12 @@ def test_of_class_takes_each_rows_own():
     np.testing.assert_array_equal(of_class(jnp.array(values[:, :, :1]), jnp.array(classes)), values[:, :, 0])
 
 
-def test_a_detections_mask_is_of_its_own_class(network, forwarded):
+@pytest.mark.parametrize("rule", ["sigmoid", "softmax"])
+def test_a_detections_mask_is_of_its_own_class(network, forwarded, rule):
     """With a bias of its own in every channel, and no weights, a mask says which channel it came from."""
     batch, *_ = forwarded
+    if rule == "softmax":
+        network = Network("mask_rcnn", score_threshold=0.1, nms_threshold=0.3, mask_rule=rule)
     bias = np.array([9.0, -2.0, 0.5, 3.0], np.float32)
     params = jax.tree.map(np.asarray, network.variables["params"])
     params["mask_head"]["logits"] = {"kernel": params["mask_head"]["logits"]["kernel"] * 0, "bias": bias}
@@ -234,7 +237,8 @@ def test_a_detections_mask_is_of_its_own_class(network, forwarded):
     valid = np.array(predictions["valid"])
     classes = np.array(predictions["classes"])[valid]
     assert len(set(classes)) > 1
-    expected = 1 / (1 + np.exp(-bias[classes]))
+    odds = np.exp(bias)
+    expected = (odds / (1 + odds) if rule == "sigmoid" else odds / odds.sum())[classes]
     np.testing.assert_allclose(np.array(predictions["masks"])[valid].mean((1, 2)), expected, rtol=1e-5)
     np.testing.assert_allclose(np.array(predictions["masks"])[valid].std((1, 2)), 0, atol=1e-6)
 
@@ -284,9 +288,33 @@ def test_mask_targets_are_aligned_as_the_pooled_features_are(aligned):
     expected = -(targets * np.log(probability) + (1 - targets) * np.log(1 - probability)).sum()
     architecture = architectures.create("mask_rcnn", num_classes=2, aligned=aligned)
     assert architecture.model.pooler.aligned is architecture.model.mask_pooler.aligned is aligned
-    assert architecture.losses.keywords == {"aligned": aligned}
+    assert architecture.losses.keywords == {"aligned": aligned, "mask_rule": "sigmoid"}
     total, _ = mask_losses({**outputs, "mask_logits": logits}, batch, None, aligned)["mask"]
     assert total == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_classes_that_compete_for_the_cells_of_a_mask():
+    """A target t of class k is t of that class and 1 - t of the background, in each cell of a positive."""
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 2, (1, 2, 28, 28)).astype(np.uint8)
+    boxes = np.array([[[0, 0, 28, 28], [30, 30, 58, 58]]], np.float32)
+    rois = boxes[:, [0, 1, 0]] + rng.uniform(-2, 2, (1, 3, 4)).astype(np.float32)
+    matches, classes = np.array([[0, 1, 0]]), np.array([[2, 1, 0]])
+    outputs = {"rois": rois, "roi_matches": matches, "roi_classes": classes, "rois_valid": np.ones((1, 3), bool)}
+    logits = rng.normal(size=(1, 3, 6, 6, 3)).astype(np.float32)
+    batch = {"masks": masks, "mask_boxes": boxes}
+    found, count = mask_losses({**outputs, "mask_logits": logits}, batch, None, rule="softmax")["mask"]
+    targets = np.array(mask_targets(*map(jnp.array, (masks[0], boxes[0], rois[0], matches[0])), 6, 2, True))
+    expected = 0.0
+    for roi in (0, 1):
+        for cell in np.ndindex(6, 6):
+            shares = np.exp(logits[0, roi][cell])
+            shares /= shares.sum()
+            t = targets[roi][cell]
+            expected -= t * np.log(shares[classes[0, roi]]) + (1 - t) * np.log(shares[0])
+    assert count == 72 and found == pytest.approx(float(expected), rel=1e-4)
+    with pytest.raises(ValueError, match="set class_agnostic=False"):
+        architectures.create("mask_rcnn", num_classes=3, mask_rule="softmax", class_agnostic=True)
 
 
 @pytest.mark.parametrize(("samples", "seen"), [({}, 128), ({"samples": 10**7}, 256), ({"max_positives": 300}, 300)])
@@ -308,6 +336,7 @@ def test_class_agnostic_heads_have_one_output():
         ({"backbone": "vgg16_fpn"}, "no trunk 'vgg16'"),
         ({"anchor_sizes": ((32,), (64, 80))}, "equally long tuples"),
         ({"anchor_sizes": ((32,),) * 6}, "p2 .. p6"),
+        ({"mask_rule": "tanh"}, '"sigmoid" or "softmax"'),
     ],
 )
 def test_options_that_cannot_be_meant(options, message):

@@ -14,6 +14,7 @@ from jaxvision.layers.conv import Conv, he_normal
 from jaxvision.layers.norm import Norm
 from jaxvision.losses.box_regression import smooth_l1
 from jaxvision.losses.cross_entropy import sigmoid_cross_entropy, softmax_cross_entropy
+from jaxvision.losses.reduction import shield, spread, total
 from jaxvision.ops import boxes as box_ops
 from jaxvision.ops.masks import mask_targets
 from jaxvision.ops.matching import match
@@ -221,10 +222,14 @@ def _roi_terms(logits, deltas, classes, targets, valid, beta):
     return softmax_cross_entropy(logits, classes, valid), box
 
 
-def mask_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], real, aligned: bool = True) -> dict:
-    """`mask`: binary cross-entropy of the true class's map, over the cells of the positive RoIs.
+def mask_losses(
+    outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], real, aligned: bool = True, rule: str = "sigmoid"
+) -> dict:
+    """`mask`: cross-entropy over the cells of the positive RoIs.
 
     aligned: of the targets, see `mask_targets`; False goes with torchvision's adaptive number of samples.
+    rule: "sigmoid", of the true class's map alone; "softmax", of all classes in each cell, the background class 0 beyond the
+      object: classes compete for cells then, which the paper's table 2b shows to be worse.
     """
     logits = outputs["mask_logits"]
     count, side = logits.shape[1:3]
@@ -233,8 +238,11 @@ def mask_losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array]
     valid = valid if real is None else valid & real[:, None]
     resample = functools.partial(mask_targets, size=side, sampling_ratio=2 if aligned else -1, aligned=aligned)
     targets = jax.vmap(resample)(batch["masks"], batch["mask_boxes"], rois, matches)
-    logits = of_class(jnp.moveaxis(logits, -1, 2), classes)
-    return {"mask": sigmoid_cross_entropy(logits, targets, valid)}
+    if rule == "softmax":
+        logs = jax.nn.log_softmax(shield(logits, valid))
+        own = of_class(jnp.moveaxis(logs, -1, 2), classes)
+        return {"mask": total(-targets * own - (1 - targets) * logs[..., 0], spread(valid, targets.shape))}
+    return {"mask": sigmoid_cross_entropy(of_class(jnp.moveaxis(logits, -1, 2), classes), targets, valid)}
 
 
 def detect(
