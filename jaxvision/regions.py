@@ -4,13 +4,14 @@ Noh, Hong & Han, "Learning Deconvolution Network for Semantic Segmentation", ICC
 proposed region by itself, and its scores are joined pixel by pixel; the mean with FCN-8s's probabilities is their ensemble.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxvision.architecture import Architecture
+from jaxvision.data.proposals import build
 from jaxvision.predictor import Predictor, resize_maps, semantic
 from jaxvision.preprocess import resized
 from jaxvision.tasks import Result
@@ -19,7 +20,8 @@ from jaxvision.tasks import Result
 class RegionPredictor:
     """A segmenter's classes of each pixel of images of any size, from its scores in windows of them.
 
-    proposals: (image (H,W,3)) to boxes (N,4), x1 y1 x2 y2 in its pixels, best first.
+    proposals: (image (H,W,3)) to boxes (N,4), x1 y1 x2 y2 in its pixels, best first; or a method's settings, as
+      dict(method="selective_search"), see `jaxvision.data.proposals`.
     canvas: (height, width) that each window is resized to, its shape not kept. count: windows of an image, of the first boxes.
     join: "max", the greatest score of a class in any window, or "mean", over all windows. A pixel has scores of 0 in a window
       that does not hold it. The probabilities are the softmax of what is joined.
@@ -31,7 +33,7 @@ class RegionPredictor:
         self,
         architecture: Architecture,
         variables: Any,
-        proposals: Callable[[np.ndarray], np.ndarray],
+        proposals: Callable[[np.ndarray], np.ndarray] | Mapping[str, Any],
         *,
         canvas: tuple[int, int] = (224, 224),
         count: int = 50,
@@ -46,7 +48,8 @@ class RegionPredictor:
             raise ValueError(
                 f"count, least, batch_size and canvas are at least 1, got {(count, least, batch_size, canvas)}."
             )
-        self.proposals, self.canvas, self.count = proposals, tuple(canvas), count
+        self.proposals = proposals if callable(proposals) else build(proposals)
+        self.canvas, self.count = tuple(canvas), count
         self.join, self.least, self.batch_size = join, least, batch_size
         self._whole = Predictor(architecture, variables)  # checks images
         if self._whole.task.name != "segmentation":

@@ -5,6 +5,7 @@ import pytest
 from flax import linen as nn
 
 from jaxvision.architecture import Architecture
+from jaxvision.data.proposals import build
 from jaxvision.models.segmentation.objective import segmentation_losses, segmentation_predict
 from jaxvision.predictor import Predictor
 from jaxvision.regions import Ensemble, RegionPredictor
@@ -66,6 +67,16 @@ def test_the_best_boxes_that_are_large_enough_or_else_the_whole_image():
         alone = RegionPredictor(network(), {}, lambda image, boxes=nothing: boxes, canvas=(20, 30), least=8)
         np.testing.assert_array_equal(alone.windows(IMAGE), [[0, 0, 30, 20]])
         np.testing.assert_allclose(next(alone.probabilities([IMAGE])), softmax(SCORES), atol=1e-6)
+
+
+def test_windows_by_a_methods_settings():
+    settings = dict(method="sliding_boxes", sides=(0.5,), count=4)
+    windows = RegionPredictor(network(), {}, settings).windows(IMAGE)
+    boxes = build(settings)(IMAGE)
+    assert len(boxes) == 4
+    np.testing.assert_array_equal(windows, np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], 1))
+    with pytest.raises(ValueError, match="no method 'selective'"):
+        RegionPredictor(network(), {}, dict(method="selective"))
 
 
 def test_an_ensemble_is_the_mean_of_probabilities():
