@@ -9,16 +9,14 @@ A claim whose difference is within the spread of its seeds is undecided; one tha
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import re
 import runpy
-import subprocess
-import sys
 import time
 
 import jax
 import numpy as np
+from claims import judged, keep, mean_and_spread, place, run_all, table, values, write_part
 
 from jaxvision import config as configs
 
@@ -73,10 +71,6 @@ CLAIMS = (
 )
 
 
-def place(runs: pathlib.Path, name: str, seed: int) -> pathlib.Path:
-    return runs / f"{re.sub('[^a-z0-9]+', '_', name.lower())}_seed{seed}"
-
-
 def recipe(name: str, seed: int, steps: int, runs: pathlib.Path):
     """The config of a variant: all but the architecture, and where it goes on from, is that of configs/fcn8s_scenes.py."""
     variant = VARIANTS[name]
@@ -98,8 +92,8 @@ def train(name: str, seed: int, steps: int, runs: pathlib.Path, changes=None) ->
     from jaxvision.train.stages import run
 
     config, directory, began = recipe(name, seed, steps, runs), place(runs, name, seed), time.perf_counter()
-    run(configs.override(config, changes or {}), str(directory))
-    (directory / "seconds.json").write_text(json.dumps(time.perf_counter() - began))
+    scores = run(configs.override(config, changes or {}), str(directory))["validation"]
+    keep(runs, name, seed, {metric: scores[metric] for metric in METRICS} | {"seconds": time.perf_counter() - began})
 
 
 def refine(seed: int, runs: pathlib.Path) -> None:
@@ -135,35 +129,9 @@ def refine(seed: int, runs: pathlib.Path) -> None:
     evaluator = SegmentationEvaluator(source)
     for example, maps in examples:
         evaluator.update(example["image_id"], {"semantic": refined(maps, example["image"], best).argmax(-1)})
-    directory = place(runs, CRF, seed)
-    directory.mkdir(exist_ok=True)
-    (directory / "seconds.json").write_text(json.dumps(time.perf_counter() - began))
-    (directory / "settings.txt").write_text(f"{best}\n")
-    (directory / "evaluation.json").write_text(json.dumps({"validation": evaluator.compute()}))
-
-
-def scores(name: str, runs: pathlib.Path, seeds: int) -> dict[str, np.ndarray]:
-    """{metric: value of each seed, (S,)} and "seconds" of a variant whose runs are there."""
-    rows = []
-    for seed in range(seeds):
-        directory = place(runs, name, seed)
-        row = json.loads((directory / "evaluation.json").read_text())["validation"]
-        rows.append({**row, "seconds": json.loads((directory / "seconds.json").read_text())})
-    return {metric: np.array([row[metric] for row in rows]) for metric in (*METRICS, "seconds")}
-
-
-def spread(values: np.ndarray) -> float:
-    """The standard deviation of the seeds; nan of one."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-
-
-def verdict(differences: np.ndarray) -> str:
-    """What the seeds say of "better > worse", by the difference of the two with each seed."""
-    if len(differences) < 2:
-        return "one seed: not judged"
-    if abs(differences.mean()) <= spread(differences):
-        return "undecided"
-    return "holds" if differences.mean() > 0 else "does not hold"
+    scores = evaluator.compute()
+    keep(runs, CRF, seed, {metric: scores[metric] for metric in METRICS} | {"seconds": time.perf_counter() - began})
+    (place(runs, CRF, seed) / "settings.txt").write_text(f"{best}\n")
 
 
 def parameters(name: str) -> int:
@@ -179,18 +147,11 @@ def parameters(name: str) -> int:
 
 def tables(found: dict[str, dict[str, np.ndarray]]) -> list[str]:
     """The two tables, of claims and of variants, as far as their runs are there."""
-    lines = ["| claim | by | over | metric | difference | spread | |", "|---|---|---|---|---|---|---|"]
-    for claim, better, worse, metric in CLAIMS:
-        if better in found and worse in found:
-            each = found[better][metric] - found[worse][metric]
-            cells = (claim, better, worse, metric, f"{each.mean():+.4f}", f"{spread(each):.4f}", verdict(each))
-            lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| network | parameters | " + " | ".join(METRICS) + " | s |", "|---" * (len(METRICS) + 3) + "|"]
-    for name, values in found.items():
-        cells = [f"{values[metric].mean():.4f} ± {spread(values[metric]):.4f}" for metric in METRICS]
+    rows = []
+    for name, of in found.items():
         size = f"{parameters(name):,}" if name in VARIANTS else "as FCN-8s"
-        lines.append(f"| {name} | {size} | " + " | ".join(cells) + f" | {values['seconds'].mean():.0f} |")
-    return lines
+        rows.append((name, size, *(mean_and_spread(of[metric]) for metric in METRICS), f"{of['seconds'].mean():.0f}"))
+    return [*judged(CLAIMS, found), "", *table(("network", "parameters", *METRICS, "s"), rows)]
 
 
 def window() -> str:
@@ -213,7 +174,6 @@ def main(arguments=None) -> None:
     parser.add_argument("--steps", type=int, default=2000, help="of 8 images")
     parser.add_argument("--runs", default="runs/claims", help="folder that keeps the runs")
     parser.add_argument("--only", default="", help="only the variants that this pattern finds")
-    parser.add_argument("--out", default=str(ROOT / "docs" / "claims.md"))
     parser.add_argument("--worker", nargs=2, metavar=("VARIANT", "SEED"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     seeds, steps = (QUICK["seeds"], QUICK["steps"]) if options.quick else (options.seeds, options.steps)
@@ -224,26 +184,17 @@ def main(arguments=None) -> None:
     names = [name for name in (*VARIANTS, CRF) if re.search(options.only, name)]
     runs.mkdir(parents=True, exist_ok=True)
     own = [f"--steps={options.steps}", f"--runs={options.runs}", *(["--quick"] if options.quick else [])]
-    for seed in range(seeds):
-        for name in names:
-            if (place(runs, name, seed) / "seconds.json").exists():
-                print(f"{name}, seed {seed}: done before", flush=True)
-                continue
-            print(f"{name}, seed {seed}", flush=True)
-            subprocess.run([sys.executable, __file__, *own, "--worker", name, str(seed)], check=True)
-    found = {name: scores(name, runs, seeds) for name in names}
-    text = [*tables(found), "", window()]
+    run_all(__file__, own, runs, names, seeds)
+    text = [*tables({name: values(runs, name, seeds) for name in names}), "", window()]
     print("\n".join(text))
     if not options.quick and not options.only:
         head = [
-            "# Claims of the literature",
-            "",
             f"By `python benchmarks/segmentation_claims.py --seeds={seeds} --steps={steps}`: every variant learns from 4000",
             f"embedded scenes in {steps} steps of 8 images (those that go on from another in half as many more) and is scored on",
             "500 others. Means of the seeds and their standard deviations; a difference is taken seed by seed.",
             "",
         ]
-        pathlib.Path(options.out).write_text("\n".join([*head, *text]) + "\n")
+        write_part("Segmentation", [*head, *text])
 
 
 if __name__ == "__main__":

@@ -1,17 +1,24 @@
 """The benchmarks measure what they say: figures are checked strictly, and the ways that are compared compute the same."""
 
+import itertools
 import os
 import pathlib
 import re
 import runpy
 import subprocess
 import sys
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from claims import keep, measured, run_all, values, verdict, write_part
 from tiny import tiny_config
+
+from jaxvision import config as configs
+from jaxvision import create, tasks
+from jaxvision.batch import blank
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -165,7 +172,6 @@ def claims():
 
 
 def test_a_claim_is_judged_by_the_spread_of_its_seeds(claims):
-    verdict = claims["verdict"]
     clear = np.array([0.10, 0.12, 0.08])
     assert verdict(clear) == "holds" and verdict(-clear) == "does not hold"
     assert verdict(clear - 0.09) == "undecided" and verdict(0.09 - clear) == "undecided"
@@ -198,5 +204,95 @@ def test_claims_train_go_on_and_are_refined(claims, scenes_dir, tmp_path):
         claims["train"](name, 0, 4, tmp_path, {"data": data})
     claims["refine"](0, tmp_path)
     for name in ("front end", "context, identity", "FCN-8s", claims["CRF"]):
-        values = claims["scores"](name, tmp_path, 1)
-        assert all(0 <= values[metric][0] <= 1 for metric in claims["METRICS"]) and values["seconds"][0] > 0
+        found = values(tmp_path, name, 1)
+        assert all(0 <= found[metric][0] <= 1 for metric in claims["METRICS"]) and found["seconds"][0] > 0
+
+
+@pytest.fixture(scope="module")
+def race():
+    return runpy.run_path(str(ROOT / "benchmarks" / "detection_race.py"))
+
+
+def test_the_race_is_run_on_one_trunk(race):
+    """Every entry's network can be made, its parts are outputs of it, and what is in the race has the race's blocks."""
+    for name, entry in race["ENTRIES"].items():
+        config = race["recipe"](name, 3, 0.5)
+        configs.check(config)
+        assert config.seed == 3 and config.data.validation == "validation[:8]"
+        if entry.of:
+            assert entry.of in race["ENTRIES"] and not race["ENTRIES"][entry.of].of
+            continue
+        options = config.architecture.to_dict()
+        architecture = create(options.pop("name"), num_classes=7, **options)
+        if not entry.parts:
+            continue
+        batch = blank(tasks.get(architecture.task).fields, config.data.canvas, max_boxes=3)
+        variables = jax.eval_shape(architecture.init, jax.random.key(0), batch)
+        kernels = [leaf.shape for leaf in jax.tree.leaves(variables["params"]["trunk"]) if leaf.shape[:2] == (3, 3)]
+        blocks = [(d, w) for d, w in zip(race["DEPTHS"], race["WIDTHS"])][
+            : entry.blocks or (3 if "Sliding" in name else 5)
+        ]
+        widths = [3, *(w for d, w in blocks for _ in range(1 if "Sliding" in name else d))]
+        wanted = Counter((3, 3, i, o) for i, o in itertools.pairwise(widths))
+        assert not wanted - Counter(kernels), name  # SSD's has fc6 and fc7 too
+        outputs = jax.eval_shape(architecture.model.apply, variables, batch)
+        assert all(end in outputs for _, end in entry.parts)
+    for _, better, worse, _ in race["CLAIMS"]:
+        assert {better, worse} <= race["IDEAS"].keys()
+    assert race["recipe"]("Fast R-CNN", 0, 0.5).steps == race["recipe"]("Fast R-CNN", 0, 1).steps // 2
+    tune = race["recipe"]("R-CNN", 0, 0.5).stages[1]
+    assert tune["steps"] == tune["evaluate"]["every"] == 300
+
+
+def test_the_races_table_holds_what_was_measured(race):
+    def found(train, network, search, **parts):
+        numbers = {"box/AP": 0.4, "box/AP50": 0.6, "train": train, "without": network, "with": network + search}
+        return {k: np.array([v]) for k, v in {**numbers, "train MiB": 900, "test MiB": 500, **parts}.items()}
+
+    slow = found(
+        100.0, 50.0, 30.0, **{"train/tune": 60.0, "train/svms": 40.0, "test/heads": 50.0, "test/region search": 30.0}
+    )
+    fast = found(
+        25.0, 2.0, 30.0, **{"train/network": 25.0, "test/trunk": 1.0, "test/heads": 1.0, "test/region search": 30.0}
+    )
+    faster = found(
+        30.0, 4.0, 0.0, **{"train/network": 30.0, "test/trunk": 2.0, "test/proposals": 1.0, "test/heads": 1.0}
+    )
+    lines = race["race"]({"R-CNN": slow, "Fast R-CNN": fast, "Faster R-CNN": faster})
+    [row] = [line for line in lines if line.startswith("| R-CNN |")]
+    assert "| 0.6000 | 0.4000 | 100 | 80.0 | 50.0 | 900 | 500 |" in row and "tune 60%, svms 40%" in row
+    assert "heads 62%, region search 38%" in row and "| 84 h | 47 s | 66.0 |" in row
+    text = "\n".join(lines)
+    assert (
+        "trains 4.0 times as fast as R-CNN, in the papers 9 times. At least 5 was expected: it does not hold." in text
+    )
+    assert "25.0 times as fast as R-CNN, in the papers 147 times. At least 10 was expected: it holds." in text
+    assert "Proposals take 25% of Faster R-CNN's" in text and "Under 20% was expected: it does not hold." in text
+
+
+def test_a_run_that_ended_is_not_done_again(tmp_path, monkeypatch):
+    """A worker that fails stops all, and what ended before stays."""
+    script, runs = tmp_path / "script.py", tmp_path / "runs"
+    script.write_text(
+        "import sys, pathlib\nfrom claims import keep\n"
+        "folder, _, name, seed = sys.argv[1:]\nif name == 'broken':\n    sys.exit(3)\n"
+        "keep(pathlib.Path(folder), name, int(seed), {'score': len(name) + int(seed)})\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "benchmarks"))
+    keep(runs, "Known One", 1, {"score": 50})
+    run_all(str(script), [str(runs)], runs, ["Known One", "b"], 2)
+    with pytest.raises(subprocess.CalledProcessError):
+        run_all(str(script), [str(runs)], runs, ["b", "broken", "c"], 1)
+    assert values(runs, "Known One", 2)["score"].tolist() == [9, 50] and values(runs, "b", 2)["score"].tolist() == [
+        1,
+        2,
+    ]
+    assert measured(runs, "c", 0) is None
+
+
+def test_a_part_of_the_page_is_written_and_the_others_stay(tmp_path):
+    page = tmp_path / "claims.md"
+    write_part("One", ["a", "", "b"], page)
+    write_part("Two", ["c"], page)
+    write_part("One", ["d"], page)
+    assert page.read_text() == "# Claims of the literature\n\n## One\n\nd\n\n## Two\n\nc\n"
