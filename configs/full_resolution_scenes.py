@@ -2,7 +2,7 @@
 
 python train.py --config=configs/full_resolution_scenes.py --workdir=runs/full_resolution_scenes
 
-reaches: (not measured yet)
+reaches: mean_iu 0.15 validation and test seed 0 600 s
 """
 
 from configs import fcn8s_scenes
