@@ -16,7 +16,7 @@ the term j = i in; `Settings.self_term` does too.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -70,6 +70,22 @@ PRESETS = {
     "deeplab_vgg": Settings(4.0, 65.0, 3.0, 2.0, 2.0),  # Chen et al., TPAMI 2017
     "deeplab_resnet101": Settings(4.0, 67.0, 3.0, 3.0, 1.0),  # the same
 }
+
+
+def choose(settings: str | Mapping[str, Any]) -> Settings:
+    """The preset of that name, or `Settings` of these fields; with `preset` among them, that one's with these changed.
+
+    Raises ValueError for an unknown preset or field.
+    """
+    changes = {"preset": settings} if isinstance(settings, str) else dict(settings)
+    preset = changes.pop("preset", "pydensecrf")
+    if preset not in PRESETS:
+        raise ValueError(f"There is no preset {preset!r} of a CRF; there are {', '.join(PRESETS)}.")
+    known = [field.name for field in dataclasses.fields(Settings)]
+    for name in changes:
+        if name not in known:
+            raise ValueError(f"A CRF has no setting {name!r}; there are preset, {', '.join(known)}.")
+    return dataclasses.replace(PRESETS[preset], **changes)
 
 
 def mean_field(

@@ -16,6 +16,8 @@ from jaxvision.losses.focal import focal_losses
 from jaxvision.losses.mining import hard_pixels
 from jaxvision.losses.overlap import dice, lovasz_softmax
 from jaxvision.losses.reduction import shield
+from jaxvision.models.segmentation.sec import sec_losses
+from jaxvision.ops.crf import METHODS, choose
 from jaxvision.suggest import suggest
 
 REGIONS = {"dice": dice, "lovasz": lovasz_softmax}
@@ -33,6 +35,7 @@ def segmentation_losses(
     alpha: float = 0.25,
     gamma: float = 2.0,
     regions: Sequence[str] = (),
+    sec: Mapping[str, Any] | None = None,
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """{"pixel": of every pixel that is not 255, "aux": the same of `aux_logits`, where there are any, and each of `regions`}.
 
@@ -42,10 +45,13 @@ def segmentation_losses(
     hard: learn from that fraction of each image's pixels alone, those of the greatest loss.
     over: "pixels", their mean; or "images", the sum over an image's pixels, which is FCN's unnormalised loss.
     regions: "dice", "lovasz", terms of their own.
+    sec: options of `sec_losses`, whose three terms take the place of all others: `semantic` then holds seeds.
 
     Where the batch has `pixel_weights` (U-Net's) the losses are multiplied by them, and not the count.
     Raises ValueError where there are not as many class weights as classes.
     """
+    if sec is not None:
+        return sec_losses(outputs["logits"], batch, **sec)
     semantic, real = batch["semantic"], real_rows(batch)
     terms = {}
     for name, key in HEADS:
@@ -102,7 +108,25 @@ def objective(loss: Mapping[str, Any] | None) -> Callable:
         raise ValueError(f"loss: hard is {loss['hard']}, expected a fraction above 0 and at most 1.")
     if loss.get("alpha", 0) > 1 or loss.get("gamma", 0) < 0:
         raise ValueError(f"loss: focal loss wants alpha <= 1 and gamma >= 0, got {loss}.")
+    if loss.get("sec") is not None:
+        _check_sec(loss)
     return functools.partial(segmentation_losses, **loss) if loss else segmentation_losses
+
+
+def _check_sec(loss: Mapping[str, Any]) -> None:
+    """Raises ValueError for options that cannot be meant."""
+    if len(loss) > 1:
+        raise ValueError(f"loss: sec takes the place of all others; leave out {', '.join(set(loss) - {'sec'})}.")
+    options, known = loss["sec"], list(inspect.signature(sec_losses).parameters)[2:]
+    for name in options:
+        if name not in known:
+            raise ValueError(f"loss: sec has no option {name!r}; {suggest(name, known)}")
+    for name in ("foreground", "background", "absent"):
+        if not 0 <= options.get(name, 0) <= 1:
+            raise ValueError(f"loss: sec's {name} is {options[name]}, a decay is in 0..1.")
+    if options.get("method", METHODS[0]) not in METHODS:
+        raise ValueError(f"loss: sec's method {options['method']!r} is not one of {', '.join(METHODS)}.")
+    choose(options.get("crf", "sec"))
 
 
 def segmentation_predict(outputs, batch):
