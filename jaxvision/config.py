@@ -30,6 +30,7 @@ def default() -> ml_collections.ConfigDict:
                 "max_boxes": 100,
                 "workers": 1,
                 "proposals": {},  # method and its arguments; `jaxvision.data.proposals.METHODS` has the names
+                "weak": {},  # kind -> arguments; what training's labels are made, see `jaxvision.data.weak.KINDS`
                 "transforms": {},  # name -> arguments; `jaxvision.data.transforms.TRANSFORMS` has the names and their order
                 "skip_bad": False,
             },
@@ -65,7 +66,7 @@ def default() -> ml_collections.ConfigDict:
 
 
 # Keys below these are not fixed: what they may hold is known to somebody else, who checks it.
-OPEN = ("architecture", "data.proposals", "data.transforms", "losses")
+OPEN = ("architecture", "data.proposals", "data.transforms", "data.weak", "losses")
 
 
 def _leaves(config, prefix="") -> dict:

@@ -26,6 +26,7 @@ from jaxvision.data.loader import load
 from jaxvision.data.proposals import METHODS, Method, build
 from jaxvision.data.sources import Source
 from jaxvision.data.validation import ExampleError, validate
+from jaxvision.data.wrapper import Wrapper
 
 VERSION = 1  # raise it with any change to what is found or how it is kept
 _HEADER = np.dtype([("image_id", "<i8"), ("checksum", "<u4")])
@@ -104,28 +105,15 @@ class _Search:
         return {"record": np.frombuffer(header.tobytes() + boxes.astype("<f4").tobytes(), np.uint8)}
 
 
-class ProposalSource:
+class ProposalSource(Wrapper):
     """A source with the proposals of a file; in all else the source itself. A pickled copy opens its file again.
 
     `max_proposals` is the most that an image has.
     """
 
     def __init__(self, source: Source, path: str, max_proposals: int):
-        self.source, self.path, self.max_proposals = source, path, max_proposals
-
-    def __getattr__(self, name: str):
-        if name == "source" or name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.source, name)
-
-    def __getstate__(self):
-        return {key: value for key, value in vars(self).items() if key != "_records"}
-
-    def __setstate__(self, state):
-        vars(self).update(state)
-
-    def __len__(self) -> int:
-        return len(self.source)
+        super().__init__(source)
+        self.path, self.max_proposals = path, max_proposals
 
     def __getitem__(self, index: int) -> dict:
         """Raises ExampleError where the file has no proposals of the image, or has those of another one."""
