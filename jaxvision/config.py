@@ -30,6 +30,7 @@ def default() -> ml_collections.ConfigDict:
                 "max_boxes": 100,
                 "workers": 1,
                 "proposals": {},  # method and its arguments; `jaxvision.data.proposals.METHODS` has the names
+                "pseudo_labels": "",  # of the training images: the stage, or directory of one, that made them
                 "weak": {},  # kind -> arguments; what training's labels are made, see `jaxvision.data.weak.KINDS`
                 "transforms": {},  # name -> arguments; `jaxvision.data.transforms.TRANSFORMS` has the names and their order
                 "skip_bad": False,

@@ -19,6 +19,7 @@ from jaxvision import config as configs
 from jaxvision import tasks
 from jaxvision.data.images import write_image
 from jaxvision.data.loader import Batches, load
+from jaxvision.data.pseudo_labels import with_pseudo_labels
 from jaxvision.data.sources import Source, open_source, rows_by_id
 from jaxvision.data.weak import weaken
 from jaxvision.train import sharding
@@ -75,7 +76,7 @@ def make_batches(config, split: str, task: tasks.Task, *, train: bool) -> Batche
         settings, name = config.data.proposals.to_dict(), f"{config.data.source}:{config.data[split]}"
         source = with_proposals(source, settings, name, config.data.dir, config.data.workers)
     if split == "train":
-        source = weaken(source, config.data.weak.to_dict())
+        source = with_pseudo_labels(weaken(source, config.data.weak.to_dict()), config.data.pseudo_labels)
     return Batches(
         source,
         batch_size=config.batch_size if train else config.evaluate.batch_size or config.batch_size,

@@ -3,8 +3,9 @@
 A stage overrides any part of the config and runs in DIR/NAME by the same loop and step; `init` says which parameters come
 from which stage. A stage may instead name a function of the architecture's file,
 `fit(architecture, variables, source, directory) -> variables`, that fits something on the host; where it has a parameter
-`batches`, it is given the training images in order too, as the network sees them. What it fits is scored as a training's
-end is. A finished stage is marked and never done again.
+`batches`, it is given the training images in order too, as the network sees them, and the stage's `settings` are further
+arguments. A function of another file is named as "module:function". What it fits is scored as a training's end is. A finished
+stage is marked and never done again.
 """
 
 import importlib
@@ -18,6 +19,7 @@ import optax
 
 from jaxvision import architecture as architectures
 from jaxvision import config as configs
+from jaxvision.suggest import suggest
 from jaxvision.train.logging import say, write_json
 from jaxvision.train.loop import Run, fit, make_batches, prepare_directory
 from jaxvision.train.state import TrainState
@@ -48,9 +50,13 @@ def run(config, directory: str) -> dict[str, dict[str, float]]:
             say(f"stage {name}: finished before")
             continue
         say(f"stage {name}")
-        stage_config = configs.override(config, {**{k: v for k, v in stage.items() if k != "fit"}, "stages": ()})
+        changes = {k: v for k, v in stage.items() if k not in ("fit", "settings")}
+        stage_config = configs.override(config, {**changes, "stages": ()})
+        labels = stage_config.data.pseudo_labels
+        stage_config.data.pseudo_labels = directories.get(labels, labels)
         if "fit" in stage:
-            scores = _fit_on_host(stage["fit"], stage_config, directories[name], directories)
+            settings = dict(stage.get("settings", {}))
+            scores = _fit_on_host(stage["fit"], settings, stage_config, directories[name], directories)
         else:
             scores = fit(stage_config, directories[name], directories)
         if jax.process_index() == 0:
@@ -60,15 +66,19 @@ def run(config, directory: str) -> dict[str, dict[str, float]]:
     return scores
 
 
-def _fit_on_host(function: str, config, directory: str, directories: dict[str, str]) -> dict:
+def _fit_on_host(function: str, settings: dict, config, directory: str, directories: dict[str, str]) -> dict:
     """Runs a stage that is a function, and leaves its variables as a checkpoint and its scores like any other stage's."""
     run = Run(config, directory, directories)
-    module = importlib.import_module(architectures.REGISTRY[run.architecture.name].split(":")[0])
+    own, _, function = function.rpartition(":")
+    module = importlib.import_module(own or architectures.REGISTRY[run.architecture.name].split(":")[0])
     if not hasattr(module, function):
         raise ValueError(f"stage: {module.__name__} has no function {function!r} to fit with.")
-    fit_on_host, source = getattr(module, function), run.batches.source
-    given = {}
-    if "batches" in inspect.signature(fit_on_host).parameters:
+    fit_on_host, source, given = getattr(module, function), run.batches.source, dict(settings)
+    parameters = inspect.signature(fit_on_host).parameters
+    for name in settings:
+        if name not in parameters:
+            raise ValueError(f"stage: {function} has no setting {name!r}; {suggest(name, list(parameters)[4:])}")
+    if "batches" in parameters:
         given["batches"] = make_batches(config, "train", run.task, train=False)
     variables = fit_on_host(run.architecture, jax.device_get(run.state.variables()), source, directory, **given)
     run.state = TrainState.create(jax.tree.map(jnp.asarray, variables), optax.identity())
