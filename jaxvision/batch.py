@@ -65,6 +65,8 @@ PREDICTIONS = {
     "keypoint_scores": "B,N,K float32: the logits of their heat-maps there",
     "semantic": "B,H,W int32: class of the pixel",
     "probabilities": "B,K float32: of the image's classes",
+    "class_maps": "B,h,w,K float32: evidence of each class on a grid over the canvas",
+    "map_extent": "B,2 float32: rows and columns of class_maps that the image covers",
 }
 
 

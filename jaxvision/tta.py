@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxvision.data.geometry import mirror
+from jaxvision.metrics.score_maps import resize_map
 from jaxvision.tasks import Result
 
 
@@ -22,7 +23,7 @@ class TTA:
     detections: most boxes of an image.
 
     Probabilities, of classifiers and for each pixel of segmenters, are averaged; those of pixels by `Predictor`, which
-    adds them up as they come. Raises ValueError for another fusion.
+    adds them up as they come. So are maps of classes, on the grid of the first view. Raises ValueError for another fusion.
     """
 
     flip: bool = True
@@ -52,6 +53,8 @@ class TTA:
             for left, right in self.flip_pairs:
                 order[[left, right]] = right, left
             result["keypoint_scores"] = result["keypoint_scores"][:, order]
+        if "class_maps" in result:
+            result["class_maps"] = result["class_maps"][:, ::-1]
         del result["image"]
         return result
 
@@ -59,7 +62,11 @@ class TTA:
         """One result from those of an image's views."""
         if "boxes" in results[0]:
             return self._fuse_boxes(results)
-        return {"probabilities": np.mean([result["probabilities"] for result in results], 0)}
+        first = {**results[0], "probabilities": np.mean([result["probabilities"] for result in results], 0)}
+        if "class_maps" in first:
+            grid = first["class_maps"].shape[:2]
+            first["class_maps"] = np.mean([resize_map(result["class_maps"], grid) for result in results], 0)
+        return first
 
     def _fuse_boxes(self, results: Sequence[Result]) -> Result:
         every = {name: np.concatenate([result[name] for result in results]) for name in results[0]}

@@ -58,6 +58,7 @@ TASKS = {
     "region_detection": "jaxvision.tasks.detection:REGION_DETECTION",
     "instance_segmentation": "jaxvision.tasks.detection:INSTANCE_SEGMENTATION",
     "keypoint_detection": "jaxvision.tasks.keypoints:KEYPOINT_DETECTION",
+    "map_localization": "jaxvision.tasks.map_localization:MAP_LOCALIZATION",
 }
 
 

@@ -249,7 +249,8 @@ class Run:
         rows = rows_by_id(source)
         for image_id, result in results.items():
             example = source[rows[image_id]]
-            pair = self.task.truth(example), result
+            truth = self.task.truth(example)
+            pair = truth, {**result, "truth": truth}
             pictures = [self.task.draw(example["image"], r, self.class_names, 0.5) for r in pair]
             path = os.path.join(self.directory, "pictures", f"step_{self.step:07d}_image_{image_id}.png")
             write_image(path, side_by_side(pictures, ("ground truth", "prediction")))

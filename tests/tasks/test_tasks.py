@@ -9,6 +9,7 @@ from jaxvision.data.scenes import open_scenes
 
 RNG = np.random.default_rng(0)
 DETECTORS = ["detection", "instance_segmentation"]
+SINGLE = ("classification", "map_localization")  # tasks of scenes of one object
 
 
 def prediction(boxes, **fields):
@@ -100,8 +101,11 @@ def single(prepared):
 def perfect(task, example):
     """The truth as a task's result; a crowd is not detected."""
     truth = task.truth(example)
-    if "boxes" in truth:
+    if "boxes" in truth and "label" not in truth:
         truth = {name: value[~example["crowd"]] for name, value in truth.items()}
+    if task.name == "map_localization":
+        maps = example["masks"][0, ..., None] * (np.arange(6) == truth["label"])
+        return {"probabilities": np.eye(6)[truth["label"]], "class_maps": maps * 1.0, "size": maps.shape[:2]}
     if "label" in truth:
         return {"probabilities": np.eye(6)[truth["label"]]}
     return truth
@@ -122,11 +126,12 @@ def evaluated(task, source, rows, alter=lambda result: result):
         ("instance_segmentation", ["box/AP", "mask/AP", "mask/AP75", "mask/AP/person"]),
         ("segmentation", ["mean_iu", "pixel_accuracy", "mean_iu/class/person"]),
         ("classification", ["top1"]),
+        ("map_localization", ["top1", "loc/top1", "loc/gt_known", "loc/corloc", "max_box_acc", "pointing"]),
     ],
 )
 def test_perfect_predictions_have_perfect_scores(name, metrics, shapes, single):
     task = tasks.get(name)
-    source = single if name == "classification" else shapes
+    source = single if name in SINGLE else shapes
     scores = evaluated(task, source, range(len(source))).compute()
     assert task.metric in scores and task.metric in metrics
     for metric in metrics:
@@ -158,16 +163,16 @@ def test_evaluators_of_two_parts_merge_to_that_of_the_whole(name, shapes, single
         return {key: np.roll(value, 1) for key, value in result.items()}
 
     task = tasks.get(name)
-    source = single if name == "classification" else shapes
+    source = single if name in SINGLE else shapes
     first, second, whole = (evaluated(task, source, rows, uneven) for rows in (range(5), range(5, 12), range(12)))
     first.merge(second)
     np.testing.assert_equal(first.compute(), whole.compute())
 
 
-@pytest.mark.parametrize("name", ["detection", "segmentation", "classification"])
+@pytest.mark.parametrize("name", ["detection", "segmentation", *SINGLE])
 def test_nothing_given_is_an_error(name, shapes, single):
     with pytest.raises(ValueError, match=r"no (image|labelled pixel) was given"):
-        tasks.get(name).evaluator(single if name == "classification" else shapes).compute()
+        tasks.get(name).evaluator(single if name in SINGLE else shapes).compute()
 
 
 # What a person sees
@@ -176,9 +181,9 @@ def test_nothing_given_is_an_error(name, shapes, single):
 @pytest.mark.parametrize("name", tasks.TASKS)
 def test_truth_and_results_can_be_drawn_and_listed(name, shapes, single):
     task = tasks.get(name)
-    source = single if name == "classification" else shapes
+    source = single if name in SINGLE else shapes
     names = task.class_names(source)
-    assert ("background" in names) == (name != "classification")
+    assert ("background" in names) == (name not in SINGLE)
     example = source[3]
     result = perfect(task, example)
     for drawn in (task.truth(example), result):
