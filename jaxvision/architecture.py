@@ -17,6 +17,7 @@ from jaxvision.suggest import suggest
 
 REGISTRY = {
     "alexnet": "jaxvision.models.backbones.alexnet:alexnet",
+    "cam": "jaxvision.models.weak.cam:cam",
     "crf_rnn": "jaxvision.models.segmentation.crf_rnn:crf_rnn",
     "darknet": "jaxvision.models.backbones.darknet:darknet",
     "deconvnet": "jaxvision.models.segmentation.deconvnet:deconvnet",

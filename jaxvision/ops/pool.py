@@ -17,6 +17,7 @@ def max_pool(x: Array, window: Pair, stride: Pair | None = None, padding: Pair =
 
     `stride` is the window by default. With `ceil_mode` a last window that is only partly on the map counts too, unless
     it would begin in the padding (torch's rule). Values that tie share the gradient, where torch gives it to the first.
+    Raises ValueError, as the means do, for a map in which no window has a place.
     """
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
     for axis, geometry in _axes(x, window, stride, padding, ceil_mode):
@@ -72,6 +73,10 @@ def _axes(x, window, stride, padding, ceil_mode):
         out = (extent + 2 * pad - size + (step - 1) * ceil_mode) // step + 1
         if ceil_mode and (out - 1) * step >= extent + pad:
             out -= 1
+        if out < 1:
+            raise ValueError(
+                f"A side of {extent} cells has no place for a window of {size}: enlarge the images or pool less."
+            )
         yield axis, (size, step, pad, out)
 
 

@@ -53,9 +53,18 @@ NARROW = dict(  # a dilated ResNet of few channels
     dropout=0.0,
     norm="batch",
 )
-CLASSIFIERS = ("alexnet", "darknet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
+CLASSIFIERS = ("alexnet", "cam", "darknet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
 SMALL = {
     "alexnet": dict(widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
+    "cam": dict(
+        backbone="vgg",
+        options=dict(depths=(1, 1, 1, 1), widths=(8, 12, 16, 24), norm="batch"),
+        trunk=dict(last_pool=False),
+        layer="c4",
+        convs=(16,),
+        norm="batch",
+        dropout=0.0,
+    ),
     "crf_rnn": dict(  # the base is "full_resolution" below; all pairs compile sooner than the lattice
         base=dict(name="full_resolution", widths=(12, 12, 12)), method="exact", iterations=(1, 2)
     ),

@@ -92,7 +92,7 @@ class GoogLeNet(nn.Module):
     """Images (B,H,W,3), normalised, to maps {"c1": stride 2, "c2": 4, "c3": 8, "c4": 16, "c5": 32}.
 
     Also "c4a" and "c4d" of stride 16, after inceptions 4a and 4d, which the auxiliary classifiers read. width: factor of
-    all channels. pad: of the first convolution.
+    all channels. pad: of the first convolution. last: the inception behind which the network ends, and its maps with it.
     """
 
     width: float = 1.0
@@ -100,6 +100,7 @@ class GoogLeNet(nn.Module):
     axis: str | None = None
     dtype: Any = jnp.float32
     pad: int = 3
+    last: str = "5b"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -122,6 +123,8 @@ class GoogLeNet(nn.Module):
             x = Inception(widths, self.norm, self.axis, self.dtype, name=f"inception{name}")(x, train)
             if name in KEPT:
                 x = keep(KEPT[name], x)
+            if name == self.last:
+                break
             if name in POOLS:
                 x = max_pool(x, POOLS[name], 2, ceil_mode=True)
         return maps

@@ -32,7 +32,8 @@ class VGG(nn.Module):
     the size, or have no padding. dilated: the last two blocks have no pool behind them, so that c4 and c5 stay at c3's
     stride, and the last is dilated by 2 (Yu & Koltun, ICLR 2016). last_pool: False leaves out the pool behind the last block,
     which then has the stride of the one before. switches: beside each map "s1".."s5", the places of its
-    maxima (see `jaxvision.ops.unpool`); then a pool leaves out what is over of an odd side.
+    maxima (see `jaxvision.ops.unpool`); then a pool leaves out what is over of an odd side. window: of the pools, odd ones
+    padded on all sides. flat: so many of the last pools have stride 1, so that the maps keep their size; then with an odd window.
     """
 
     depths: Sequence[int] = VGG16[0]
@@ -48,6 +49,8 @@ class VGG(nn.Module):
     dilated: bool = False
     switches: bool = False
     last_pool: bool = True
+    window: int = 2
+    flat: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -55,31 +58,31 @@ class VGG(nn.Module):
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         common = self.bias or self.norm == "none", self.norm, self.axis, self.dtype, self.same
         for stage, width in enumerate(self.widths, 1):
-            depth, pad, dilation, pooled = self.block(stage)
+            depth, pad, dilation, stride = self.block(stage)
             x = block(depth, width, pad, *common, dilation, name=f"block{stage}")(x, train)
             if self.switches:
                 x, maps[f"s{stage}"] = max_pool_with_switches(x, 2)
-            elif pooled:
-                x = max_pool(x, 2, 2, ceil_mode=self.ceil_mode)
+            elif stride:
+                x = max_pool(x, self.window, stride, (self.window - 1) // 2, ceil_mode=self.ceil_mode)
             x = maps[f"c{stage}"] = self.perturb(f"c{stage}", x)
         return maps
 
-    def block(self, stage: int) -> tuple[int, int, int, bool]:
-        """(convolutions, padding of the first, dilation, whether a pool follows) of the blocks, counted from 1."""
+    def block(self, stage: int) -> tuple[int, int, int, int]:
+        """(convolutions, padding of the first, dilation, stride of the pool behind or 0) of the blocks, counted from 1."""
         last = len(self.depths)
         dilation = 2 if self.dilated and stage == last else 1
         pad = self.pad if stage == 1 else dilation * self.same
         pooled = (not self.dilated or stage < last - 1) and (self.last_pool or stage < last)
-        return self.depths[stage - 1], pad, dilation, pooled
+        return self.depths[stage - 1], pad, dilation, pooled * (1 if stage > last - self.flat else 2)
 
     def geometry(self) -> dict[str, Geometry]:
         """Where the cells of each map lie in the image."""
         here, maps = Geometry(), {}
         for stage in range(1, len(self.depths) + 1):
-            depth, pad, dilation, pooled = self.block(stage)
+            depth, pad, dilation, stride = self.block(stage)
             for i in range(depth):
                 here = here.conv(2 * dilation + 1, 1, pad if i == 0 else dilation * self.same)
-            here = maps[f"c{stage}"] = here.conv(2, 2, 0) if pooled else here
+            here = maps[f"c{stage}"] = here.conv(self.window, stride, (self.window - 1) // 2) if stride else here
         return maps
 
 

@@ -1,0 +1,109 @@
+"""Class activation maps (Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016).
+
+A classifier whose last map is averaged over all places and then scored by one linear layer. The same layer applied at each
+place tells where the evidence of a class is: the class's map, whose mean plus a bias is its score.
+
+Departures: images are RGB by ImageNet's mean and deviation, not BGR less the mean; AlexNet-GAP has the 13 x 13 cells of the
+paper's text, where the published network pools once more to 11 x 11; trunks are those of `jaxvision.models.backbones`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxvision.architecture import Architecture
+from jaxvision.explain.cam import cam as class_maps
+from jaxvision.layers.conv import Conv
+from jaxvision.layers.norm import Norm
+from jaxvision.models.backbones.classification import classification_losses, classification_predict
+from jaxvision.models.weak.trunks import Form, open_form, open_trunk, read_map
+
+FORMS = {
+    "vgg16": Form("vgg", {}, {"last_pool": False}, "c5", (1024,), 2),
+    "googlenet": Form("googlenet", {"aux": False}, {"last": "4e"}, "c4", (1024,)),
+    "alexnet": Form("alexnet", {}, {}, "c5", (512, 512), 2),
+}
+
+
+class CAM(nn.Module):
+    """`logits` (B,K) and `class_maps` (B,h,w,K), beside the trunk's maps and `gap` (B,h,w,D), the map that is averaged.
+
+    logits = mean of class_maps over all places + bias. mean, std: of the colours. layer: the trunk's map that is read. convs:
+    channels of 3x3 convolutions behind it, each with its norm and ReLU.
+    """
+
+    trunk: nn.Module
+    mean: Sequence[float]
+    std: Sequence[float]
+    num_classes: int
+    layer: str
+    convs: Sequence[int]
+    groups: int
+    dropout: float
+    norm: str = "none"
+    axis: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
+        maps, x = read_map(self.trunk, self.layer, batch, train, self.mean, self.std)
+        for i, width in enumerate(self.convs):
+            bias = self.norm == "none"
+            x = Conv(width, 3, groups=self.groups, bias=bias, dtype=self.dtype, name=f"conv{i}")(x)
+            x = nn.relu(Norm(self.norm, axis=self.axis, dtype=self.dtype, name=f"conv{i}_norm")(x, train))
+        x = self.perturb("gap", x).astype(jnp.float32)
+        pooled = nn.Dropout(self.dropout, deterministic=not train)(x.mean((1, 2)))
+        head = nn.Dense(self.num_classes, name="head")
+        logits = head(pooled)
+        kernel = head.variables["params"]["kernel"]
+        return {**maps, "gap": x, "class_maps": class_maps(x, kernel), "logits": logits}
+
+
+def map_predict(outputs, batch):
+    """{"probabilities": (B,K), "class_maps": (B,h,w,K), "map_extent": (B,2), how much of their grid the image covers}."""
+    grid = jnp.array(outputs["class_maps"].shape[1:3], jnp.float32)
+    extent = batch["image_size"] * grid / jnp.array(batch["image"].shape[1:3], jnp.float32)
+    return {**classification_predict(outputs, batch), "class_maps": outputs["class_maps"], "map_extent": extent}
+
+
+def cam(
+    num_classes: int,
+    backbone: str = "vgg16",
+    options: Mapping[str, Any] | None = None,
+    trunk: Mapping[str, Any] | None = None,
+    layer: str | None = None,
+    convs: Sequence[int] | None = None,
+    groups: int | None = None,
+    dropout: float = 0.5,
+    norm: str = "none",
+    axis: str | None = None,
+    remat: bool = False,
+    dtype: Any = jnp.float32,
+) -> Architecture:
+    """A classifier that averages its last map, and so has a map for each class.
+
+    backbone: "vgg16", "googlenet" or "alexnet" as published, or the name of any registered classifier, which has no
+      convolutions behind its map c5 unless the following say so.
+    options: of the classifier's function. trunk: fields of its trunk's module, in place of those that it gets so. layer: the
+      map that is read; what the trunk has behind it is computed for nothing, so leave it out by the trunk's own options.
+    convs, groups: channels and groups of 3x3 convolutions behind it. dropout: of the averages. norm: behind `convs`.
+    axis, remat, dtype: the trunk's too.
+    Raises ValueError for another backbone, option or field, and, when it sees images, another layer.
+    """
+    form = open_form(FORMS, backbone)
+    given = {"dtype": dtype, **({"axis": axis} if axis else {}), **({"remat": remat} if remat else {})}
+    model = CAM(
+        *open_trunk(form, {**given, **(options or {})}, trunk or {}),
+        num_classes,
+        layer or form.layer,
+        form.convs if convs is None else tuple(convs),
+        groups or form.groups,
+        dropout,
+        norm,
+        axis,
+        dtype,
+    )
+    return Architecture("cam", model, classification_losses, map_predict, "map_localization")
