@@ -1,16 +1,52 @@
-"""What the tables of claims share: where runs are kept, the spread of seeds, verdicts, and the page's parts."""
+"""What the tables of claims share: recipes with fewer steps, where runs are kept, the spread of seeds, verdicts, the page's
+parts, and the command itself."""
 
+import argparse
 import json
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "claims.md"
+from jaxvision import config as configs
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "claims.md"
 TITLE = "# Claims of the literature"
+
+
+def recipe(name: str, *arguments):
+    """The config of configs/NAME.py."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))  # recipes import one another
+    return runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"](*arguments)
+
+
+def shortened(config, share: float):
+    """A config whose trainings, stage by stage, take `share` of their steps, and are scored and saved at the end."""
+
+    def short(steps):
+        steps = max(2, int(steps * share))
+        return {"steps": steps, "evaluate": {"every": steps}, "checkpoint": {"every": steps}}
+
+    def warmed(optimizer, steps):
+        return {"optimizer": {**optimizer, "warmup": min(optimizer["warmup"], steps // 2)}}
+
+    stages = []
+    for stage in config.stages:
+        if "fit" not in stage:
+            changes = short(stage.get("steps", config.steps))
+            optimizer = {"warmup": config.optimizer.warmup, **stage.get("optimizer", {})}
+            changes |= warmed(optimizer, changes["steps"])
+            stage = {**stage, **changes, "evaluate": {**stage.get("evaluate", {}), **changes["evaluate"]}}
+        stages.append(stage)
+    changes = short(config.steps)
+    changes |= warmed({"warmup": config.optimizer.warmup}, changes["steps"])
+    return configs.override(config, {**changes, "stages": tuple(stages)})
 
 
 def place(runs: pathlib.Path, name: str, seed: int) -> pathlib.Path:
@@ -88,3 +124,44 @@ def write_part(title: str, lines: Iterable[str], page: pathlib.Path = PAGE) -> N
     known = {part.partition("\n")[0]: part.partition("\n")[2].strip("\n") for part in parts}
     known[title] = "\n".join(lines).strip("\n")
     page.write_text("\n\n".join([head.strip("\n"), *(f"## {name}\n\n{body}" for name, body in known.items())]) + "\n")
+
+
+def command(
+    doc: str,
+    script: str,
+    title: str,
+    names: Sequence[str],
+    quick: Sequence[str],
+    share: float,
+    work: Callable[[str, int, float, pathlib.Path, bool], dict[str, float]],
+    report: Callable[[dict], list[str]],
+    head: Callable[[int, float], list[str]],
+    runs: str,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """A benchmark's command line, whose usage is `doc`: runs what is missing, prints the tables and writes its part of the page.
+
+    names: of all runs; quick, share: those of --quick, and the share of the steps that they take. work: (name, seed, share,
+    folder, whether it is quick) to what a run finds. report: {name: {metric: values}} to the page's lines; head: (seeds, share)
+    to those above. runs: the folder of the runs.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one seed, few steps, nothing written to docs")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--share", type=float, default=1.0, help="of the recipes' steps")
+    parser.add_argument("--runs", default=runs, help="folder that keeps the runs")
+    parser.add_argument("--only", default="", help="only the runs whose name this pattern finds")
+    parser.add_argument("--worker", nargs=2, metavar=("NAME", "SEED"), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    seeds, share = (1, share) if options.quick else (options.seeds, options.share)
+    folder = pathlib.Path(options.runs).absolute() / ("quick" if options.quick else f"share{share:g}")
+    if options.worker:
+        name, seed = options.worker[0], int(options.worker[1])
+        return keep(folder, name, seed, work(name, seed, share, folder, options.quick))
+    chosen = [name for name in (quick if options.quick else names) if re.search(options.only, name)]
+    own = [f"--share={options.share}", f"--runs={options.runs}", *(["--quick"] if options.quick else [])]
+    run_all(script, own, folder, chosen, seeds)
+    text = report({name: values(folder, name, seeds) for name in chosen})
+    print("\n".join(text))
+    if not options.quick and not options.only:
+        write_part(title, [*head(seeds, share), "", *text])

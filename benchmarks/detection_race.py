@@ -12,19 +12,16 @@ import argparse
 import dataclasses
 import pathlib
 import re
-import runpy
-import sys
 import time
 from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from claims import judged, keep, mean_and_spread, place, run_all, table, values, write_part
+from claims import judged, keep, mean_and_spread, place, run_all, shortened, table, values, write_part
+from claims import recipe as load_recipe
 
 from jaxvision import config as configs
 
-ROOT = pathlib.Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # recipes import one another
 QUICK = 0.06  # of the recipes' steps
 TIMED = 30  # images, after one that compiles
 DEPTHS, WIDTHS = (1, 1, 2, 2, 1), (16, 32, 64, 128, 128)  # the trunk: VGG's blocks, with BatchNorm
@@ -113,27 +110,17 @@ PAPERS = {
 def recipe(name: str, seed: int, share: float, changes=None):
     """The config of an entry: its recipe, on the race's trunk where it is in the race, with `share` of the steps."""
     entry = ENTRIES[name]
-    config = runpy.run_path(str(ROOT / "configs" / f"{entry.recipe}.py"))["get_config"]()
+    config = load_recipe(entry.recipe)
     trunk = dict(depths=DEPTHS[: entry.blocks], widths=WIDTHS[: entry.blocks]) if entry.blocks else {}
     data = {"test": "", "validation": "validation[:8]", **entry.data}  # it is scored when the clock has stopped
     config = configs.override(config, {"architecture": {**config.architecture.to_dict(), **trunk, **entry.options}})
-    config = configs.override(config, {"seed": seed, "data": data})
-
-    def shortened(steps):
-        steps = max(2, int(steps * share))
-        return {"steps": steps, "evaluate": {"every": steps}, "checkpoint": {"every": steps}}
-
-    stages = []
-    for stage in config.stages:
-        stage = dict(stage)
-        if trunk and "depths" in stage.get("architecture", {}):
-            stage["architecture"] = {**stage["architecture"], **trunk}
-        if "fit" not in stage:
-            short = shortened(stage.get("steps", config.steps))
-            stage |= short | {"evaluate": {**stage.get("evaluate", {}), **short["evaluate"]}}
-        stages.append(stage)
-    config = configs.override(config, {**shortened(config.steps), "stages": tuple(stages)})
-    config.optimizer.warmup = min(config.optimizer.warmup, config.steps // 2)
+    stages = tuple(
+        {**stage, "architecture": {**stage["architecture"], **trunk}}
+        if trunk and "depths" in stage.get("architecture", {})
+        else stage
+        for stage in config.stages
+    )
+    config = shortened(configs.override(config, {"seed": seed, "data": data, "stages": stages}), share)
     return configs.override(config, changes or {})
 
 
