@@ -5,7 +5,8 @@ import dataclasses
 import cv2
 import numpy as np
 
-from jaxvision.data.geometry import IGNORED, MEAN_COLOUR, select, tight_boxes
+from jaxvision.data.geometry import select
+from jaxvision.data.resample import resample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,26 +43,12 @@ def bend(example, field):
     height, width = field.shape[:2]
     x = field[..., 0] + np.arange(width, dtype=np.float32)
     y = field[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    columns, rows = np.floor(x + 0.5).astype(int), np.floor(y + 0.5).astype(int)
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
-
-    new = dict(example)
-    new["image"] = cv2.remap(example["image"], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    new["image"][~inside] = MEAN_COLOUR
-    if "semantic" in example:
-        semantic = example["semantic"]
-        new["semantic"] = np.where(inside, semantic[rows, columns], semantic.dtype.type(IGNORED))
+    new = resample(example, x, y)
     if "boxes" not in example:
         return new
-    new["masks"] = example["masks"][:, rows, columns] * inside
-    new["boxes"] = tight_boxes(new["masks"])
-    left, before = (masks.sum(axis=(1, 2), dtype=np.int64) for masks in (new["masks"], example["masks"]))
-    if "area" in example:
-        new["area"] = (example["area"] * left / np.maximum(before, 1)).astype(np.float32)
     if "keypoints" in example:
         new["keypoints"] = _moved(example["keypoints"], x + 0.5, y + 0.5)
-    return select(new, left > 0)
+    return select(new, new["masks"].any((1, 2)))
 
 
 def _moved(keypoints, x, y):

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxvision.data.affine import Affine
 from jaxvision.data.border_weights import BorderWeights
 from jaxvision.data.colour import brightness, contrast, hue, saturation
 from jaxvision.data.copy_paste import CopyPaste
 from jaxvision.data.elastic import Elastic
 from jaxvision.data.geometry import fit, mirror, pad, random_window, resize, turn
 from jaxvision.data.object_crop import ObjectCrop
+from jaxvision.data.resized_crop import RandomResizedCrop
 from jaxvision.data.ssd_transforms import IoUCrop, PhotometricDistort, RandomInterpolation, ZoomOut
 from jaxvision.data.yolo_transforms import HsvJitter, WindowJitter
 from jaxvision.suggest import suggest
@@ -199,6 +201,8 @@ TRANSFORMS = {
     "object_crop": ObjectCrop,
     "random_scale": RandomScale,
     "elastic": Elastic,
+    "affine": Affine,
+    "random_resized_crop": RandomResizedCrop,
     "crop": Crop,
     "flip": Flip,
     "quarter_turn": QuarterTurn,

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxvision.data.affine import Affine
 from jaxvision.data.elastic import Elastic
 from jaxvision.data.geometry import IGNORED, MEAN_COLOUR, fit, tight_boxes
+from jaxvision.data.resized_crop import RandomResizedCrop
 from jaxvision.data.ssd_transforms import PhotometricDistort, RandomInterpolation
 from jaxvision.data.transforms import (
     TRANSFORMS,
@@ -82,6 +84,8 @@ ALL = [
     RandomScale(),
     RandomScale(0.7, 1.4, 0),
     Elastic(2.0),
+    Affine(30, 0.2, (0.7, 1.5), 20),
+    RandomResizedCrop(9, 14),
     Crop(6, 6),
     Crop(20, 8),
     ColorJitter(0.5, 0.5, 0.5, 0.2),
@@ -411,6 +415,8 @@ def test_build_runs_in_the_order_of_the_table():
         "object_crop",
         "random_scale",
         "elastic",
+        "affine",
+        "random_resized_crop",
         "crop",
         "flip",
         "quarter_turn",
