@@ -29,7 +29,7 @@ class Source(Protocol):
 SCENES = "scenes/shapes, scenes/full, scenes/single, scenes/people"
 FORMS = {
     "coco": "ANNOTATIONS.json:IMAGES",
-    "folder": "IMAGES:MASKS",
+    "folder": "IMAGES:MASKS, folder:IMAGES:TABLE.csv, folder:ROOT",
     "voc": "ROOT:SPLIT",
     "sbd": "ROOT:SPLIT",
     "voc_detection": "ROOT:SPLIT",
@@ -41,7 +41,8 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
     """The source of one split.
 
     source: "scenes/CONFIG" with split "train", "validation" or "test"; "coco" with split "ANNOTATIONS.json:IMAGES";
-      "folder" with split "IMAGES:MASKS"; "voc:ROOT", "sbd:ROOT", "voc_detection:ROOT" or "tfds:BUILDER" with the name of a
+      "folder" with split "IMAGES:MASKS", "IMAGES:TABLE.csv" or the root of folders of classes, or "folder:ROOT" with the
+      name of a folder there; "voc:ROOT", "sbd:ROOT", "voc_detection:ROOT" or "tfds:BUILDER" with the name of a
       split; or both at once, "coco:ANNOTATIONS.json:IMAGES", "voc:ROOT:SPLIT". A split of that form is a source of its own,
       so that a run may learn from one and be scored on another. Paths are relative to data_dir where that is given, which
       for scenes and tfds is the folder of prepared sets.
@@ -59,17 +60,23 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
         from jaxvision.data.scenes import open_scenes
 
         return open_scenes(kind.removeprefix("scenes/"), rest or split, data_dir or None)
+    if kind == "folder" and rest and not own:
+        rest = os.path.join(first, split)
     if kind in ("coco", "folder"):
         parts = (rest or split).split(":")
-        if len(parts) != 2:
+        if len(parts) != 2 and not (kind == "folder" and len(parts) == 1 and parts[0]):
             raise ValueError(
                 f"A source of kind {kind!r} reads '{kind}:{FORMS[kind]}', got {source!r} with split {split!r}."
             )
         if kind == "coco":
-            from jaxvision.data.coco import CocoSource as open_pair
+            from jaxvision.data.coco import CocoSource as open_parts
+        elif len(parts) == 1:
+            from jaxvision.data.image_folder import open_image_folder as open_parts
+        elif parts[1].lower().endswith(".csv"):
+            from jaxvision.data.image_folder import open_image_table as open_parts
         else:
-            from jaxvision.data.mask_folder import open_folder as open_pair
-        return open_pair(*map(path, parts))
+            from jaxvision.data.mask_folder import open_folder as open_parts
+        return open_parts(*map(path, parts))
     if kind in ("voc", "sbd"):
         from jaxvision.data import voc
 
@@ -90,6 +97,24 @@ def label_names(source: Source) -> tuple[str, ...]:
     """The names of image-level classes: a classifier has no background."""
     names = tuple(source.class_names)
     return names[1:] if names[0] == "background" else names
+
+
+def image_labels(example: Example) -> np.ndarray:
+    """The classes that an image shows, each once, 0 the first that is no background: (n,) int64.
+
+    Those of `labels` where the example has them; else of its objects, difficult ones left out; else its one `label`.
+    Raises ValueError for an example that has none of them.
+    """
+    if "labels" in example:
+        return np.flatnonzero(example["labels"])
+    if "classes" in example:
+        classes = np.asarray(example["classes"], np.int64)
+        return np.unique(classes[~np.asarray(example.get("difficult", np.zeros(len(classes), bool)), bool)]) - 1
+    if "label" in example:
+        return np.array([example["label"]], np.int64)
+    raise ValueError(
+        f"image {example.get('image_id')} has neither labels nor objects nor a label; take another data.source"
+    )
 
 
 def rows_by_id(source: Source) -> dict[int, int]:

@@ -111,5 +111,11 @@ def test_empty_and_missing_folders_are_named(tmp_path):
         open_source("folder", "images:nowhere", str(tmp_path))
     with pytest.raises(ValueError, match="for pictures and for masks"):
         open_source("folder", "masks:masks", str(tmp_path))
-    with pytest.raises(ValueError, match="'folder' reads 'folder:IMAGES:MASKS', got 'folder' with split 'train'"):
+    with pytest.raises(ValueError, match=r"'folder' reads 'folder:IMAGES:MASKS, .*', got 'folder' with split 'a:b:c'"):
+        open_source("folder", "a:b:c", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"no folder .*train"):
         open_source("folder", "train", str(tmp_path))
+    with pytest.raises(
+        ValueError, match=r"images has no folder in it, .* two classes or more: .*, or name IMAGES:MASKS"
+    ):
+        open_source("folder", "images", str(tmp_path))

@@ -1,7 +1,5 @@
 """Detection sets of TFDS through samples that its own builders' features have encoded and decode."""
 
-import contextlib
-import io
 import pickle
 import sys
 
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from devkits import pictures, write_voc_detection
+from stocked import encoded, stocked
 
 from jaxvision.data.images import encoded_size
 from jaxvision.data.sources import Source, open_source
@@ -17,38 +16,6 @@ from jaxvision.data.tfds_detection import LAYOUTS
 from jaxvision.data.validation import ExampleError, validate
 
 SIZE = (48, 64)
-
-
-def encoded(picture, suffix=".jpg"):
-    return io.BytesIO(cv2.imencode(suffix, picture[..., ::-1])[1].tobytes())
-
-
-class Samples:
-    """What `as_data_source` gives for stored records: decoded by the builder's features."""
-
-    def __init__(self, features, stored, decoders):
-        self.features, self.stored, self.decoders = features, stored, decoders
-
-    def __len__(self):
-        return len(self.stored)
-
-    def __getitem__(self, i):
-        return self.features.deserialize_example_np(self.stored[i], decoders=self.decoders)
-
-
-@contextlib.contextmanager
-def stocked(records):
-    """Has TFDS's builders give these records, encoded by their own features, whatever the split."""
-    stored = []
-
-    def as_data_source(self, split=None, *, decoders=None, **_):
-        features = self.info.features
-        if not stored:  # pictures are streams, which can be read once
-            stored.extend(features.serialize_example(features.encode_example(record)) for record in records)
-        return Samples(features, stored, decoders)
-
-    with tfds.testing.mock_data(as_data_source_fn=as_data_source):
-        yield
 
 
 def voc_record(n, picture, objects):

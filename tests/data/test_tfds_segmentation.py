@@ -1,6 +1,5 @@
 """Sets that TFDS itself prepares, by its own builders, from a few records of their features."""
 
-import importlib.resources.abc
 import io
 import pickle
 import subprocess
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from devkits import pictures, png
+from stocked import prepare
 
 from jaxvision.data.images import ImageError
 from jaxvision.data.sources import Source, open_source
@@ -42,19 +42,6 @@ def city(n, picture, values):
 def thing(n, picture, values):
     mask = np.stack([values, np.full_like(values, 200 + n), np.zeros_like(values)], -1)
     return {"image": jpeg(picture), "annotation": io.BytesIO(png(mask))}
-
-
-def prepare(monkeypatch, builder, records, data_dir):
-    """Has TFDS's builder write the records; downloading is left out."""
-    cls = tfds.builder_cls(builder)
-    splits = {"train": records, "test": records[:1]}
-    monkeypatch.setattr(
-        cls, "_split_generators", lambda self, _: {k: self._generate_examples(v) for k, v in splits.items()}
-    )
-    monkeypatch.setattr(cls, "_generate_examples", lambda self, records: enumerate(records))
-    monkeypatch.setitem(sys.modules, "importlib_resources", importlib.resources)  # which TFDS does not install
-    tfds.disable_progress_bar()
-    tfds.builder(builder, data_dir=data_dir).download_and_prepare(file_format="array_record")
 
 
 def maps(count, values, size):
