@@ -25,7 +25,10 @@ IMAGE = {
 }
 TRUTH = {
     "label": Field((), np.int32, "class of the image"),
-    "labels": Field(("K",), np.bool_, "classes of the image, where it may have several"),
+    "labels": Field(("C",), np.bool_, "classes of the image, where it may have several"),
+    "other_label": Field((), np.int32, "class of the picture that is mixed with the image"),
+    "other_labels": Field(("C",), np.bool_, "classes of the picture that is mixed with the image"),
+    "mix": Field((), np.float32, "the image's own share of a mixed picture; absent: nothing is mixed"),
     "boxes": Field(("N", 4), np.float32, "x1 y1 x2 y2 in pixels of the canvas, x2 the right edge"),
     "classes": Field(("N",), np.int32, "1 .. num_classes - 1; 0 is background"),
     "valid": Field(("N",), np.bool_, "rows that are objects to learn from: not padding, crowd or difficult"),

@@ -138,11 +138,12 @@ def _evaluate(options) -> None:
 def _evaluate_views(predictor, source):
     """(scores, evaluator) of a source's images as a predictor sees them."""
     from jaxvision.data import validation
+    from jaxvision.data.sources import label_names
 
-    evaluator = predictor.task.evaluator(source)
+    evaluator, labels = predictor.task.evaluator(source), len(label_names(source))
     for start in range(0, len(source), predictor.batch_size):
         rows = range(start, min(start + predictor.batch_size, len(source)))
-        examples = [validation.validate(source[i], len(source.class_names)) for i in rows]
+        examples = [validation.validate(source[i], len(source.class_names), num_labels=labels) for i in rows]
         for example, result in zip(examples, predictor([example["image"] for example in examples])):
             evaluator.update(example["image_id"], result)
     return evaluator.compute(), evaluator

@@ -6,6 +6,7 @@ the prefetch and the number of hosts may change between runs without changing a 
 
 import contextlib
 import functools
+import itertools
 import multiprocessing
 import os
 import signal
@@ -22,7 +23,8 @@ from jaxvision.data import collate, transforms, validation
 from jaxvision.data.border_weights import BorderWeights
 from jaxvision.data.copy_paste import CopyPaste
 from jaxvision.data.images import ImageError
-from jaxvision.data.sources import Source, label_names
+from jaxvision.data.mix_up import MixUp
+from jaxvision.data.sources import Source, image_labels, label_names
 
 Canvas = tuple[int, int]
 
@@ -31,7 +33,8 @@ class Batches:
     """Random access to the batches of a source.
 
     source: a `Source`. fields: the batch fields beside the image; training with the transform `border_weights` adds
-      `pixel_weights`, and a source with proposals (`max_proposals` of an image) `proposals` and `proposals_valid`.
+      `pixel_weights`, with `mix_up` `mix` and the other's label, and a source with proposals (`max_proposals` of an image)
+      `proposals` and `proposals_valid`.
     canvases: (height, width) pairs; every image goes to the one on which it is largest, and a batch holds images of one
       canvas. stretch: images fill it, their shape not kept.
     scales: training draws one for each batch and takes so large a canvas, its sides multiples of 32.
@@ -74,8 +77,14 @@ class Batches:
         self.scales = tuple(scales)
         self.place = transforms.StretchToCanvas if stretch else transforms.ResizeToCanvas
         steps = transforms.build(transforms_config or {}, flip_pairs=source.flip_pairs) if seed is not None else []
-        self.transforms = [step for step in steps if not isinstance(step, BorderWeights)]
+        self.transforms = [step for step in steps if not isinstance(step, BorderWeights | MixUp)]
         self.weights = next((step for step in steps if isinstance(step, BorderWeights)), None)
+        self.mix = next((step for step in steps if isinstance(step, MixUp)), None)
+        if self.mix and (batch_size < 2 or set(fields) - {"label", "labels"}):
+            raise ValueError(
+                "mix_up mixes the pictures of a batch, and labels of whole images: it takes a classifier and a batch_size of "
+                f"at least 2; here it is {batch_size}, and the network learns from {', '.join(fields)}."
+            )
         if self.weights:
             self.fields += ("pixel_weights",)
         self.max_proposals = getattr(source, "max_proposals", 0)
@@ -140,8 +149,13 @@ class Batches:
             canvas, indices = self._shuffled(t // self.per_epoch)[t % self.per_epoch]
         host, hosts = self.part
         share = self.batch_size // hosts
-        rows = [self._row(t, r, int(indices[r]), canvas) for r in range(host * share, (host + 1) * share)]
-        return collate.stack(rows)
+        places = range(host * share, (host + 1) * share)
+        if not self.mix:
+            return collate.stack([self._row(t, r, int(indices[r]), canvas) for r in places])
+        wanted = [r % self.batch_size for r in range(places.start, places.stop + 1)]  # and the next host's first
+        rows = [self._row(t, r, int(indices[r]), canvas) for r in wanted]
+        chances = [np.random.default_rng((self.seed, t, r, 1)) for r in places]
+        return collate.stack([self.mix(*pair, rng) for pair, rng in zip(itertools.pairwise(rows), chances)])
 
     def _row(self, t: int, r: int, index: int, canvas: Canvas) -> dict[str, np.ndarray]:
         rng = np.random.default_rng((self.seed or 0, t, r))
@@ -149,6 +163,9 @@ class Batches:
         example = self.place(canvas)(example)
         if self.weights:
             example = self.weights(example)
+        if "labels" in self.fields:  # of what is left to be seen
+            shown = image_labels(example)
+            example["labels"] = np.isin(np.arange(len(label_names(self.source))), shown)
         row = collate.row(example, self.fields, self.max_boxes, self.mask_size, self.max_proposals)
         row["skipped"] = np.int32(skipped)
         if index < 0 or (skipped and self.seed is None):

@@ -1,7 +1,8 @@
 """Transforms of one example: image, boxes, masks, keypoints and semantic map move together.
 
-Every transform is a frozen dataclass called as `transform(example, rng)`, `CopyPaste` with a second example behind. It
-returns a new dict and never writes into the arrays it was given. How fields move is in `jaxvision.data.geometry`.
+Every transform is a frozen dataclass called as `transform(example, rng)`, `CopyPaste` with a second example behind; `MixUp`
+takes rows of a batch. It returns a new dict and never writes into the arrays it was given. How fields move is in
+`jaxvision.data.geometry`.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from jaxvision.data.colour import brightness, contrast, hue, saturation
 from jaxvision.data.copy_paste import CopyPaste
 from jaxvision.data.elastic import Elastic
 from jaxvision.data.geometry import fit, mirror, pad, random_window, resize, turn
+from jaxvision.data.mix_up import MixUp
 from jaxvision.data.object_crop import ObjectCrop
 from jaxvision.data.resized_crop import RandomResizedCrop
 from jaxvision.data.ssd_transforms import IoUCrop, PhotometricDistort, RandomInterpolation, ZoomOut
@@ -190,7 +192,7 @@ class StretchToCanvas:
 
 # The order is that in which they run, whatever the order in a config: geometry first, colour last. Only SSD's distortion
 # comes before all, as the ground that `zoom_out` lays is not distorted; and weights of pixels, which go by distances on the
-# canvas, are found when the picture lies there.
+# canvas, are found when the picture lies there. Rows of a batch are mixed last.
 TRANSFORMS = {
     "photometric_distort": PhotometricDistort,
     "zoom_out": ZoomOut,
@@ -211,6 +213,7 @@ TRANSFORMS = {
     "hsv_jitter": HsvJitter,
     "permute_channels": PermuteChannels,
     "border_weights": BorderWeights,
+    "mix_up": MixUp,
 }
 
 

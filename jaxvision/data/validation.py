@@ -31,8 +31,9 @@ def validate(
     1..num_classes-1; other object fields that have not N rows; masks not 0/1 or of another size than the image;
     keypoints not (N, K, 3), not finite, or of a visibility other than 0, 1, 2; a semantic map of another size or with
     values that are neither below num_semantic_classes (default num_classes) nor 255; a label outside
-    0..num_labels-1 (default num_classes). No objects at all is fine. `where` begins the message; default the image's id and
-    file. Where the semantic map comes from a file, `mask_file`, that is named too.
+    0..num_labels-1 (default num_classes), or labels that are not num_labels of 0 and 1. No objects at all is fine. `where`
+    begins the message; default the image's id and file. Where the semantic map comes from a file, `mask_file`, that is
+    named too.
     """
     check = _Checker(example, where)
     example = dict(example)
@@ -45,10 +46,16 @@ def validate(
     if "semantic" in example:
         count = num_classes if num_semantic_classes is None else num_semantic_classes
         example["semantic"] = check.semantic(size, count)
+    count = num_classes if num_labels is None else num_labels
     if "label" in example:
-        label, count = example["label"], num_classes if num_labels is None else num_labels
+        label = example["label"]
         if int(label) != label or not 0 <= label < count:
             check.fail(f"label is {label}, expected a whole number in 0..{count - 1}", "correct the label")
+    if "labels" in example:
+        labels = check.array("labels", integer=True)
+        if labels.shape != (count,) or not np.isin(labels, (0, 1)).all():
+            check.fail(f"labels are {labels.tolist()}", f"give {count} of 0 and 1, one for each class")
+        example["labels"] = labels.astype(bool)
     return example
 
 

@@ -53,6 +53,7 @@ class Task:
 
 TASKS = {
     "classification": "jaxvision.tasks.classification:CLASSIFICATION",
+    "multi_label": "jaxvision.tasks.multi_label:MULTI_LABEL",
     "segmentation": "jaxvision.tasks.segmentation:SEGMENTATION",
     "detection": "jaxvision.tasks.detection:DETECTION",
     "region_detection": "jaxvision.tasks.detection:REGION_DETECTION",

@@ -424,7 +424,7 @@ def test_build_runs_in_the_order_of_the_table():
         "color_jitter",
         "hsv_jitter",
     ]
-    assert list(TRANSFORMS) == ssd + usual + ["permute_channels", "border_weights"]
+    assert list(TRANSFORMS) == ssd + usual + ["permute_channels", "border_weights", "mix_up"]
     assert build({}) == []
 
 

@@ -113,3 +113,13 @@ def test_where_replaces_the_name_and_semantic_has_a_count_of_its_own():
 def test_float_images_in_range_or_normalised_pass():
     for image in (np.ones((20, 30, 3), np.float32), np.full((20, 30, 3), -2.0), np.linspace(-2, 3, 1800)):
         validate(good(image=image.reshape(20, 30, 3)), 4)
+
+
+def test_several_labels():
+    image = np.zeros((4, 4, 3), np.uint8)
+    for labels in (np.array([1, 0, 1]), np.array([True, False, True]), [1, 0, 1]):
+        found = validate({"image": image, "labels": labels}, 4, num_labels=3)["labels"]
+        assert found.dtype == bool and found.tolist() == [True, False, True]
+    for labels in ([1, 0], [1, 0, 2], [[1, 0, 1]], [0.0, 1.0, 0.5]):
+        with pytest.raises(ExampleError, match=r"image 5: labels (are \[|is of dtype float64)"):
+            validate({"image": image, "labels": labels, "image_id": 5}, 4, num_labels=3)

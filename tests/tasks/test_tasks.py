@@ -108,6 +108,8 @@ def perfect(task, example):
         return {"probabilities": np.eye(6)[truth["label"]], "class_maps": maps * 1.0, "size": maps.shape[:2]}
     if "label" in truth:
         return {"probabilities": np.eye(6)[truth["label"]]}
+    if "shown" in truth:
+        return {"probabilities": np.isin(np.arange(6), truth["shown"]).astype(np.float32)}
     return truth
 
 
@@ -125,8 +127,9 @@ def evaluated(task, source, rows, alter=lambda result: result):
         ("detection", ["box/AP", "box/AP50", "box/AR100"]),
         ("instance_segmentation", ["box/AP", "mask/AP", "mask/AP75", "mask/AP/person"]),
         ("segmentation", ["mean_iu", "pixel_accuracy", "mean_iu/class/person"]),
-        ("classification", ["top1"]),
+        ("classification", ["top1", "precision@1", "recall@5", "mean_class_accuracy"]),
         ("map_localization", ["top1", "loc/top1", "loc/gt_known", "loc/corloc", "max_box_acc", "pointing"]),
+        ("multi_label", ["mAP", "mAP/voc07", "AP/person", "precision@1", "recall@5"]),
     ],
 )
 def test_perfect_predictions_have_perfect_scores(name, metrics, shapes, single):
@@ -169,7 +172,7 @@ def test_evaluators_of_two_parts_merge_to_that_of_the_whole(name, shapes, single
     np.testing.assert_equal(first.compute(), whole.compute())
 
 
-@pytest.mark.parametrize("name", ["detection", "segmentation", *SINGLE])
+@pytest.mark.parametrize("name", ["detection", "segmentation", "multi_label", *SINGLE])
 def test_nothing_given_is_an_error(name, shapes, single):
     with pytest.raises(ValueError, match=r"no (image|labelled pixel) was given"):
         tasks.get(name).evaluator(single if name in SINGLE else shapes).compute()
@@ -183,7 +186,7 @@ def test_truth_and_results_can_be_drawn_and_listed(name, shapes, single):
     task = tasks.get(name)
     source = single if name in SINGLE else shapes
     names = task.class_names(source)
-    assert ("background" in names) == (name not in SINGLE)
+    assert ("background" in names) == (name not in (*SINGLE, "multi_label"))
     example = source[3]
     result = perfect(task, example)
     for drawn in (task.truth(example), result):
@@ -198,6 +201,8 @@ def test_truth_and_results_can_be_drawn_and_listed(name, shapes, single):
         assert ("segmentation" in rows[0]) == (name == "instance_segmentation")
     elif name == "segmentation":
         assert sum(rows[0]["share_of_pixels"].values()) == pytest.approx(1)
+    elif name == "multi_label":
+        assert [row["class_name"] for row in rows] == [names[k] for k in np.unique(example["classes"]) - 1]
     else:
         assert len(rows) == 5 and rows[0]["class_name"] == names[example["label"]] and rows[0]["score"] == 1
 

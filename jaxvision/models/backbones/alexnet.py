@@ -14,11 +14,10 @@ from flax import linen as nn
 from jaxvision.architecture import Architecture
 from jaxvision.layers.conv import Conv, he_normal
 from jaxvision.layers.geometry import Geometry
-from jaxvision.models.backbones.classification import classification_losses, classification_predict, network_input
+from jaxvision.models.backbones.classification import classifier, network_input
 from jaxvision.ops.pool import adaptive_avg_pool, max_pool
 
 WIDTHS = (64, 192, 384, 256, 256)
-SMALLEST = 63
 POOLED = (1, 2, 5)  # convolutions with a pool behind them
 
 
@@ -33,6 +32,7 @@ class AlexNet(nn.Module):
     dtype: Any = jnp.float32
     pad: int = 2
     ceil_mode: bool = False
+    smallest = 63  # pixels of a side that leave a cell of pool5
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -41,8 +41,12 @@ class AlexNet(nn.Module):
             x = nn.relu(Conv(width, kernel, stride, pad, dtype=self.dtype, name=f"conv{i}")(x))
             x = maps[f"c{i}"] = self.perturb(f"c{i}", x)
             if i in POOLED:
-                x = max_pool(x, 3, 2, ceil_mode=self.ceil_mode)
+                x = self.pool(x, i)
         return {**maps, "pool5": x}
+
+    def pool(self, x: jax.Array, layer: int) -> jax.Array:
+        """What is behind that convolution, counted from 1, where it has a pool."""
+        return max_pool(x, 3, 2, ceil_mode=self.ceil_mode)
 
     def layers(self) -> list[tuple[int, int, int]]:
         """Kernel, stride and padding of the convolutions."""
@@ -69,7 +73,7 @@ class ZF(AlexNet):
 
 
 class AlexNetClassifier(nn.Module):
-    """`logits` (B, num_classes) from c5 pooled to 6x6, beside the trunk's maps. Raises ValueError for images below 63 pixels."""
+    """`logits` (B, num_classes) from c5 pooled to 6x6, beside the trunk's maps. Raises ValueError for images too small."""
 
     trunk: AlexNet
     num_classes: int
@@ -79,7 +83,7 @@ class AlexNetClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
-        maps = self.trunk(network_input(batch, SMALLEST), train)
+        maps = self.trunk(network_input(batch, self.trunk.smallest), train)
         x = adaptive_avg_pool(maps["pool5"], 6)
         x = x.reshape(len(x), -1)
         for name in ("fc6", "fc7"):
@@ -94,7 +98,9 @@ def alexnet(
     fc: int = 4096,
     dropout: float = 0.5,
     dtype: Any = jnp.float32,
+    loss: str | None = None,
+    multi_label: bool = False,
 ) -> Architecture:
-    """An AlexNet classifier; widths: of the five convolutions, fc: of the two dense layers."""
+    """An AlexNet classifier; widths: of the five convolutions, fc: of the two dense layers. loss, multi_label: see `classifier`."""
     model = AlexNetClassifier(AlexNet(tuple(widths), dtype), num_classes, fc, dropout, dtype)
-    return Architecture("alexnet", model, classification_losses, classification_predict, "classification")
+    return classifier("alexnet", model, loss, multi_label)

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxvision.architecture import Architecture
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
-from jaxvision.models.backbones.classification import classification_losses, classification_predict
+from jaxvision.models.backbones.classification import classifier
 from jaxvision.ops.images import normalize
 from jaxvision.ops.pool import max_pool
 
@@ -83,6 +83,8 @@ def darknet(
     norm: str = "none",
     axis: str | None = None,
     dtype: Any = jnp.float32,
+    loss: str | None = None,
+    multi_label: bool = False,
 ) -> Architecture:
     """The classifier of 224 x 224 pixels from which the paper takes YOLO's first 20 convolutions.
 
@@ -91,4 +93,4 @@ def darknet(
     """
     trunk = Darknet(tuple(tuple(map(tuple, stage)) for stage in stages), pools, norm, axis, dtype)
     model = DarknetClassifier(trunk, num_classes, tuple(mean), tuple(std))
-    return Architecture("darknet", model, classification_losses, classification_predict, "classification")
+    return classifier("darknet", model, loss, multi_label)

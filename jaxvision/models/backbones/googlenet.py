@@ -12,16 +12,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxvision.architecture import Architecture
-from jaxvision.batch import real_rows
 from jaxvision.layers.conv import Conv, he_normal
 from jaxvision.layers.geometry import Geometry
 from jaxvision.layers.norm import Norm
-from jaxvision.losses.cross_entropy import softmax_cross_entropy
 from jaxvision.models.backbones.classification import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    classification_losses,
-    classification_predict,
+    classifier,
     network_input,
 )
 from jaxvision.ops.pool import adaptive_avg_pool, max_pool
@@ -189,16 +186,6 @@ class GoogLeNetClassifier(nn.Module):
         return {**maps, **outputs, "logits": nn.Dense(self.num_classes, name="head")(pooled)}
 
 
-def googlenet_losses(outputs, batch):
-    """Softmax cross-entropy of each image's label: {"class", "aux1", "aux2"}, of the classifiers that there are."""
-
-    def loss(logits):
-        return softmax_cross_entropy(logits, batch["label"], real_rows(batch))
-
-    auxiliary = {name: loss(outputs[f"{name}_logits"]) for name in ("aux1", "aux2") if f"{name}_logits" in outputs}
-    return {**classification_losses(outputs, batch), **auxiliary}
-
-
 def googlenet(
     num_classes: int,
     width: float = 1.0,
@@ -209,9 +196,13 @@ def googlenet(
     norm: str = "batch",
     axis: str | None = None,
     dtype: Any = jnp.float32,
+    loss: str | None = None,
+    multi_label: bool = False,
 ) -> Architecture:
-    """A GoogLeNet classifier; the auxiliary losses weigh 0.3 each, as published. aux: whether it has those classifiers."""
+    """A GoogLeNet classifier; the auxiliary losses weigh 0.3 each, as published. aux: whether it has those classifiers.
+
+    loss, multi_label: of all its classifiers, see `classifier`.
+    """
     trunk = GoogLeNet(width, norm, axis, dtype)
     model = GoogLeNetClassifier(trunk, num_classes, dropout, aux_dropout, transform_input, aux)
-    weights = {"aux1": 0.3, "aux2": 0.3}
-    return Architecture("googlenet", model, googlenet_losses, classification_predict, "classification", weights)
+    return classifier("googlenet", model, loss, multi_label, {"aux1": 0.3, "aux2": 0.3} if aux else {})

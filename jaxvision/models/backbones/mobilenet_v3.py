@@ -13,7 +13,7 @@ from flax import linen as nn
 from jaxvision.architecture import Architecture
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
-from jaxvision.models.backbones.classification import classification_losses, classification_predict, network_input
+from jaxvision.models.backbones.classification import classifier, network_input
 
 
 class Row(NamedTuple):
@@ -221,6 +221,8 @@ def mobilenet_v3(
     axis: str | None = None,
     remat: bool = False,
     dtype: Any = jnp.float32,
+    loss: str | None = None,
+    multi_label: bool = False,
 ) -> Architecture:
     """A MobileNetV3 classifier, "mobilenet_v3_large" or "mobilenet_v3_small".
 
@@ -233,4 +235,4 @@ def mobilenet_v3(
     if fc is None:
         fc = divisible(TRUNKS[trunk_name][1] // (1 + reduce_tail) * width)
     model = MobileNetV3Classifier(network, num_classes, fc, dropout)
-    return Architecture("mobilenet_v3", model, classification_losses, classification_predict, "classification")
+    return classifier("mobilenet_v3", model, loss, multi_label)

@@ -15,7 +15,7 @@ from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
 from jaxvision.models.backbones.classification import IMAGENET_MEAN as IMAGENET_MEAN
 from jaxvision.models.backbones.classification import IMAGENET_STD as IMAGENET_STD
-from jaxvision.models.backbones.classification import classification_losses, classification_predict, network_input
+from jaxvision.models.backbones.classification import classifier, network_input
 from jaxvision.ops.pool import max_pool
 
 # name -> fields of ResNet
@@ -175,11 +175,16 @@ def resnet(
     axis: str | None = None,
     remat: bool = False,
     dtype: Any = jnp.float32,
+    loss: str | None = None,
+    multi_label: bool = False,
 ) -> Architecture:
-    """A ResNet classifier; `trunk_name`, one of `TRUNKS`, sets block, depths and groups; `depths` overrides the second."""
+    """A ResNet classifier; `trunk_name`, one of `TRUNKS`, sets block, depths and groups; `depths` overrides the second.
+
+    loss, multi_label: see `classifier`.
+    """
     options = {"widths": tuple(widths), "stem": stem, "stem_width": stem_width}
     options |= {"norm": norm, "axis": axis, "remat": remat, "dtype": dtype}
     if depths is not None:
         options["depths"] = tuple(depths)
     model = ResNetClassifier(trunk(trunk_name, **options), num_classes)
-    return Architecture("resnet", model, classification_losses, classification_predict, "classification")
+    return classifier("resnet", model, loss, multi_label)

@@ -15,7 +15,7 @@ from flax import linen as nn
 
 from jaxvision.architecture import Architecture
 from jaxvision.layers.conv import Conv
-from jaxvision.models.backbones.classification import classification_losses, classification_predict, network_input
+from jaxvision.models.backbones.classification import classifier, network_input
 from jaxvision.ops.pool import max_pool
 
 # version -> (channels and kernel of conv1, the layers that a pool follows, the smallest image)
@@ -85,9 +85,11 @@ def squeezenet(
     widths: Sequence[int] = (16, 32, 48, 64),
     dropout: float = 0.5,
     dtype: Any = jnp.float32,
+    loss: str | None = None,
+    multi_label: bool = False,
 ) -> Architecture:
     """A SqueezeNet classifier of version "1_0" or "1_1" (ValueError for another), which set the stem's width by default."""
     if version not in VERSIONS:
         raise ValueError(f"version {version!r} is not one of {', '.join(map(repr, VERSIONS))}.")
     model = SqueezeNetClassifier(SqueezeNet(version, stem_width, tuple(widths), dtype), num_classes, dropout)
-    return Architecture("squeezenet", model, classification_losses, classification_predict, "classification")
+    return classifier("squeezenet", model, loss, multi_label)

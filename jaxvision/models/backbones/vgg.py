@@ -11,7 +11,7 @@ from jaxvision.architecture import Architecture
 from jaxvision.layers.conv import Conv, he_normal
 from jaxvision.layers.geometry import Geometry
 from jaxvision.layers.norm import Norm
-from jaxvision.models.backbones.classification import classification_losses, classification_predict, network_input
+from jaxvision.models.backbones.classification import classifier, network_input
 from jaxvision.ops.pool import adaptive_avg_pool, max_pool
 from jaxvision.ops.unpool import max_pool_with_switches
 
@@ -143,15 +143,17 @@ def vgg(
     axis: str | None = None,
     remat: bool = False,
     dtype: Any = jnp.float32,
+    loss: str | None = None,
+    multi_label: bool = False,
 ) -> Architecture:
     """A VGG classifier; `trunk_name` ("vgg11", "vgg13", "vgg16", "vgg19") sets the depths, `depths` overrides them.
 
-    norm="batch" is torchvision's "_bn", whose convolutions keep their bias. fc: channels of fc6 and fc7. Raises ValueError
-    for an unknown name.
+    norm="batch" is torchvision's "_bn", whose convolutions keep their bias. fc: channels of fc6 and fc7. loss,
+    multi_label: see `classifier`. Raises ValueError for an unknown name.
     """
     if trunk_name not in DEPTHS:
         raise ValueError(f"There is no trunk {trunk_name!r}; known: {', '.join(DEPTHS)}.")
     depths = DEPTHS[trunk_name] if depths is None else depths
     trunk = VGG(tuple(depths), tuple(widths), norm=norm, axis=axis, remat=remat, dtype=dtype, bias=True)
     model = VGGClassifier(trunk, num_classes, fc, dropout, dtype)
-    return Architecture("vgg", model, classification_losses, classification_predict, "classification")
+    return classifier("vgg", model, loss, multi_label)
