@@ -16,6 +16,7 @@ from flax import linen as nn
 from jaxvision.suggest import suggest
 
 REGISTRY = {
+    "acol": "jaxvision.models.weak.acol:acol",
     "alexnet": "jaxvision.models.backbones.alexnet:alexnet",
     "cam": "jaxvision.models.weak.cam:cam",
     "crf_rnn": "jaxvision.models.segmentation.crf_rnn:crf_rnn",

@@ -53,8 +53,16 @@ NARROW = dict(  # a dilated ResNet of few channels
     dropout=0.0,
     norm="batch",
 )
-CLASSIFIERS = ("alexnet", "cam", "darknet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
+CLASSIFIERS = ("acol", "alexnet", "cam", "darknet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
 SMALL = {
+    "acol": dict(
+        backbone="vgg",
+        options=dict(depths=(1, 1, 1, 1), widths=(8, 12, 16, 24), norm="batch"),
+        trunk=dict(window=3, flat=1),
+        layer="c4",
+        width=16,
+        norm="batch",
+    ),
     "alexnet": dict(widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
     "cam": dict(
         backbone="vgg",

@@ -25,6 +25,7 @@ RATE = {
 }
 REST = {"fcos": 0.6}  # centerness aims at values between 0 and 1: their entropy cannot be learnt away
 SIDES = {  # of c1..c5, where they are not halves
+    "acol": (32, 16, 8, 8),
     "alexnet": (15, 7, 3, 3, 3),
     "cam": (32, 16, 8, 8),
     "crf_rnn": (64, 64, 64),

@@ -48,3 +48,21 @@ def test_dropout_comes_after_the_dense_layers():
     kept, dropped = kept_and_dropped(architecture, variables, batch)
     np.testing.assert_array_equal(dropped["logits"][0], [1, -2, 3])
     assert not np.allclose(kept["logits"][0], [1, -2, 3])
+
+
+def test_flat_pools_keep_the_size_and_take_windows_of_three():
+    """Each cell of a flat pool is the maximum of its 3 x 3 neighbours; one of stride 2 takes every second of them."""
+    x = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype(np.float32)
+    plain, flat = VGG((1, 1), (4, 5), last_pool=False), VGG((1, 1), (4, 5), window=3, flat=2)
+    variables = {"params": flat.init(jax.random.key(0), x)["params"]}
+    maps = flat.apply(variables, x)
+    assert maps["c1"].shape == (1, 8, 8, 4) and maps["c2"].shape == (1, 8, 8, 5)
+    whole = plain.clone(depths=(1,), widths=(4,))
+    before = np.asarray(whole.apply({"params": {"block1": variables["params"]["block1"]}}, x)["c1"])
+    padded = np.pad(before, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    expected = np.max([padded[:, i : i + 8, j : j + 8] for i in range(3) for j in range(3)], axis=0)
+    np.testing.assert_allclose(maps["c1"], expected, rtol=1e-5)
+    half = VGG((1, 1), (4, 5), window=3, flat=1).apply(variables, x)
+    np.testing.assert_allclose(half["c1"], expected[:, ::2, ::2], rtol=1e-5)
+    assert half["c2"].shape == (1, 4, 4, 5)
+    assert flat.geometry()["c2"] == (1, 0) and VGG(window=3, flat=2).geometry()["c5"] == (8, 0)
