@@ -70,6 +70,8 @@ PREDICTIONS = {
     "probabilities": "B,K float32: of the image's classes",
     "class_maps": "B,h,w,K float32: evidence of each class on a grid over the canvas",
     "map_extent": "B,2 float32: rows and columns of class_maps that the image covers",
+    "class_boxes": "B,K,4 float32, pixels of the canvas: the box of each class",
+    "joints": "B,J,3 float32: x, y in pixels of the canvas, and 1, of the image's one person",
 }
 
 

@@ -179,7 +179,8 @@ def _predict(options) -> None:
 def _summary(rows: list[dict]) -> str:
     if rows and "share_of_pixels" in rows[0]:
         return ", ".join(f"{name} {share:.0%}" for name, share in rows[0]["share_of_pixels"].items())
-    return ", ".join(f"{row['class_name']} {row['score']:.2f}" for row in rows) or "nothing above the threshold"
+    names = (row["class_name"] + (f" {row['score']:.2f}" if "score" in row else "") for row in rows)
+    return ", ".join(names) or "nothing above the threshold"
 
 
 def _models(_) -> None:

@@ -46,8 +46,9 @@ class Predictor:
 
     `Predictor(...)(images)` takes a list of images, (H,W,3) uint8 or float in 0..1, or paths, and returns a list of results:
     for a detector `boxes` (n,4), `classes` (n,), `scores` (n,), best first, `masks` (n,H,W) bool, `keypoints` (n,K,3), and
-    `names` (n,) where class names are known; for a segmenter `semantic` (H,W); for a classifier `probabilities` (K,), and
-    where it makes maps `class_maps` (h,w,K), the evidence of each class on a grid over the image, and its `size`.
+    `names` (n,) where class names are known; for a segmenter `semantic` (H,W); for a classifier `probabilities` (K,), with
+    `class_boxes` (K,4) where it localises, and where it makes maps `class_maps` (h,w,K), the evidence of each class on a grid
+    over the image, and its `size`; for a pose `joints` (J,3).
     """
 
     def __init__(

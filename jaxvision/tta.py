@@ -22,8 +22,9 @@ class TTA:
       pixel is in the mask where those that hold it have more than half of the scores; joints take the mean by score.
     detections: most boxes of an image.
 
-    Probabilities, of classifiers and for each pixel of segmenters, are averaged; those of pixels by `Predictor`, which
-    adds them up as they come. So are maps of classes, on the grid of the first view. Raises ValueError for another fusion.
+    Probabilities, of classifiers and for each pixel of segmenters, are averaged, and so are the box of each class and the
+    joints of a pose; those of pixels by `Predictor`, which adds them up as they come. So are maps of classes, on the grid of the
+    first view. Raises ValueError for another fusion.
     """
 
     flip: bool = True
@@ -45,9 +46,16 @@ class TTA:
 
     def unmirror(self, result: Result, width: int) -> Result:
         """A result of the mirrored image, of that width, for the image itself."""
-        if "keypoints" in result and not self.flip_pairs:
+        if ("keypoints" in result or "joints" in result) and not self.flip_pairs:
             raise ValueError("A mirrored person's left is right: give flip_pairs, or flip=False.")
-        result = mirror({**result, "image": np.empty((1, width, 0))}, self.flip_pairs)
+        image = np.empty((1, width, 0))
+        result = mirror({**result, "image": image}, self.flip_pairs)
+        if "joints" in result:
+            result["joints"] = mirror({"keypoints": result["joints"][None], "image": image}, self.flip_pairs)[
+                "keypoints"
+            ][0]
+        if "class_boxes" in result:
+            result["class_boxes"] = mirror({"boxes": result["class_boxes"], "image": image})["boxes"]
         if "keypoint_scores" in result:
             order = np.arange(result["keypoint_scores"].shape[1])
             for left, right in self.flip_pairs:
@@ -62,11 +70,12 @@ class TTA:
         """One result from those of an image's views."""
         if "boxes" in results[0]:
             return self._fuse_boxes(results)
-        first = {**results[0], "probabilities": np.mean([result["probabilities"] for result in results], 0)}
-        if "class_maps" in first:
-            grid = first["class_maps"].shape[:2]
-            first["class_maps"] = np.mean([resize_map(result["class_maps"], grid) for result in results], 0)
-        return first
+        if "class_maps" not in results[0]:
+            return {name: np.mean([result[name] for result in results], 0) for name in results[0]}
+        grid = results[0]["class_maps"].shape[:2]
+        maps = np.mean([resize_map(result["class_maps"], grid) for result in results], 0)
+        probabilities = np.mean([result["probabilities"] for result in results], 0)
+        return {**results[0], "probabilities": probabilities, "class_maps": maps}
 
     def _fuse_boxes(self, results: Sequence[Result]) -> Result:
         every = {name: np.concatenate([result[name] for result in results]) for name in results[0]}

@@ -115,6 +115,51 @@ def test_training_stops_before_its_step_is_traced(monkeypatch, tmp_path):
         run(config, str(tmp_path))
 
 
+class People(Altered):
+    """One object an image, with joints of which the source names three."""
+
+    keypoint_names = ("head", "hand", "foot")
+
+    def __init__(self, **changes):
+        super().__init__(**changes)
+        self.counts = (1,)
+
+    def annotations(self, index):
+        example = super().annotations(index)
+        return example | {"keypoints": np.full((1, 3, 3), 2, np.float32), "label": int(example["classes"][0]) - 1}
+
+
+def none_of(array):
+    return array[:0]
+
+
+EMPTY = dict.fromkeys(("boxes", "classes", "crowd", "area", "masks", "keypoints"), none_of)
+NEEDS = {
+    "two joints of three": (
+        "pose",
+        {"keypoints": lambda k: k[:, :2]},
+        "keypoints of 2 joints, where the source names 3",
+    ),
+    "no person": ("pose", EMPTY, "there are no persons in it, a pose is that of one"),
+    "no object": ("localization", EMPTY, "its label is .*, and no object is of that class"),
+    "an object of another class": ("localization", {"classes": lambda c: c % 3 + 1}, "no object is of that class"),
+    "a class that is not": ("localization", {"label": lambda _: 3}, r"label is 3, expected a whole number in 0\.\.2"),
+}
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_what_a_task_cannot_use_is_named_by_image_and_file(name):
+    task, changes, message = NEEDS[name]
+    task = tasks.get(task)
+    options = dict(fields=task.fields, check=task.check)
+    assert len(batches(People(), **options)[0]["image"]) == 4
+    with pytest.raises(ExampleError, match=message) as error:
+        batches(People(**changes), **options)[0]
+    assert str(error.value).startswith("image 102 (rectangle_2.png): ")
+    passed_over = batches(People(**changes), **options, skip_bad=True)[0]
+    assert passed_over["image_id"].tolist() == [100, 101, 103, 103] and passed_over["skipped"].sum() == 1
+
+
 # What is fine
 
 

@@ -317,6 +317,25 @@ def seen(boxes, scores, classes, masks):
     }
 
 
+def test_flipped_poses_and_boxes_of_classes_come_back_and_are_averaged():
+    tta = jaxvision.TTA(flip_pairs=((0, 1),))
+    pose = {"joints": np.array([[1, 2, 1], [30, 4, 1], [7, 8, 1]], np.float32)}
+    back = tta.unmirror(pose, 40)
+    np.testing.assert_array_equal(back["joints"], [[10, 4, 1], [39, 2, 1], [33, 8, 1]])
+    np.testing.assert_array_equal(tta.fuse([pose, back])["joints"][0], [5.5, 3, 1])
+    with pytest.raises(ValueError, match="give flip_pairs"):
+        jaxvision.TTA().unmirror(pose, 40)
+    found = {
+        "probabilities": np.array([0.2, 0.8]),
+        "class_boxes": np.array([[0, 1, 10, 5], [20, 2, 40, 8]], np.float32),
+    }
+    back = jaxvision.TTA().unmirror(found, 40)
+    np.testing.assert_array_equal(back["class_boxes"], [[30, 1, 40, 5], [0, 2, 20, 8]])
+    fused = jaxvision.TTA().fuse([found, back])
+    np.testing.assert_array_equal(fused["class_boxes"], [[15, 1, 25, 5], [10, 2, 30, 8]])
+    np.testing.assert_array_equal(fused["probabilities"], found["probabilities"])
+
+
 def test_boxes_of_several_views_are_fused():
     views = [
         seen([[0, 0, 10, 10], [50, 50, 60, 60]], [0.8, 0.3], [1, 2], [[1, 1, 0, 0], [0, 0, 0, 1]]),

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import grain.python as grain
 import numpy as np
@@ -42,6 +42,7 @@ class Batches:
       batch of a canvas is filled with rows that are not `real`.
     part: (index, count): this host's share of the rows of each batch.
     skip_bad: an image that cannot be used is passed over for the next one and counted; otherwise it is an error.
+    check: called with each example as it comes from the source, to raise ExampleError for one that cannot be used.
     Raises ValueError where the batch cannot be divided among the hosts, the source is empty, or `fields` has proposals and
     the source none.
     """
@@ -61,6 +62,7 @@ class Batches:
         mask_size: int = 112,
         skip_bad: bool = False,
         part: tuple[int, int] = (0, 1),
+        check: Callable[[Mapping], None] | None = None,
     ):
         if batch_size % part[1]:
             raise ValueError(f"batch_size {batch_size} cannot be divided among {part[1]} hosts.")
@@ -72,7 +74,7 @@ class Batches:
             )
         self.source, self.batch_size, self.fields, self.seed = source, batch_size, tuple(fields), seed
         self.max_boxes, self.mask_size = max_boxes, mask_size
-        self.skip_bad, self.part = skip_bad, part
+        self.skip_bad, self.part, self.check = skip_bad, part, check
         self.canvases = [tuple(canvas) for canvas in canvases]
         self.scales = tuple(scales)
         self.place = transforms.StretchToCanvas if stretch else transforms.ResizeToCanvas
@@ -193,7 +195,11 @@ class Batches:
             try:
                 example = self.source[(index + skipped) % len(self.source)]
                 classes, labels = len(self.source.class_names), len(label_names(self.source))
-                return validation.validate(example, classes, num_labels=labels), skipped
+                joints = len(self.source.keypoint_names) or None
+                example = validation.validate(example, classes, num_labels=labels, num_joints=joints)
+                if self.check:
+                    self.check(example)
+                return example, skipped
             except (ImageError, validation.ExampleError) as error:
                 if not self.skip_bad:
                     raise

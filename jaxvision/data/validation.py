@@ -21,6 +21,7 @@ def validate(
     *,
     num_semantic_classes: int | None = None,
     num_labels: int | None = None,
+    num_joints: int | None = None,
     where: str = "",
 ):
     """Checks an example at its own resolution and returns it with the canonical dtypes, as a new dict.
@@ -29,18 +30,18 @@ def validate(
     image with negative values is taken to be normalised); boxes or proposals that are not (N, 4), not finite, without width or
     height, or more than a pixel outside (up to a pixel they are clipped); classes that are not N whole numbers in
     1..num_classes-1; other object fields that have not N rows; masks not 0/1 or of another size than the image;
-    keypoints not (N, K, 3), not finite, or of a visibility other than 0, 1, 2; a semantic map of another size or with
-    values that are neither below num_semantic_classes (default num_classes) nor 255; a label outside
-    0..num_labels-1 (default num_classes), or labels that are not num_labels of 0 and 1. No objects at all is fine. `where`
-    begins the message; default the image's id and file. Where the semantic map comes from a file, `mask_file`, that is
-    named too.
+    keypoints not (N, K, 3), not finite, of a visibility other than 0, 1, 2, or with another K than num_joints; a semantic map
+    of another size or with values that are neither below num_semantic_classes (default num_classes) nor 255; a label
+    outside 0..num_labels-1 (default num_classes), or labels that are not num_labels of 0 and 1. No objects at all is fine.
+    `where` begins the message; default the image's id and file. Where the semantic map comes from a file, `mask_file`, that
+    is named too.
     """
     check = _Checker(example, where)
     example = dict(example)
     example["image"] = check.image(example["image"])
     size = example["image"].shape[:2]
     if "boxes" in example:
-        example.update(check.objects(size, num_classes))
+        example.update(check.objects(size, num_classes, num_joints))
     if "proposals" in example:
         example["proposals"] = check.boxes(size, "proposals")
     if "semantic" in example:
@@ -57,6 +58,42 @@ def validate(
             check.fail(f"labels are {labels.tolist()}", f"give {count} of 0 and 1, one for each class")
         example["labels"] = labels.astype(bool)
     return example
+
+
+def check_object_of_label(example) -> None:
+    """Raises ExampleError where no object of an example, of those to learn from, is of its label's class."""
+    check = _Checker(example, "")
+    for name in ("label", "boxes"):
+        if name not in example:
+            check.fail(
+                f"there is no {name}", "localisation needs images with a label and boxes of it; take another source"
+            )
+    if not (_to_learn(example) & (np.asarray(example["classes"]) == example["label"] + 1)).any():
+        check.fail(
+            f"its label is {example['label']}, and no object is of that class ({example['label'] + 1} of the objects' classes)",
+            "give it a box, leave the image out, or set data.skip_bad",
+        )
+
+
+def check_one_person(example) -> None:
+    """Raises ExampleError where an example has not just one object with joints to learn from, one of them labelled."""
+    check = _Checker(example, "")
+    if "keypoints" not in example:
+        check.fail("there are no keypoints", "a pose needs joints; take another source")
+    count = _to_learn(example).sum()
+    if count != 1:
+        check.fail(
+            f"there are {count or 'no'} persons in it, a pose is that of one",
+            "cut images to one person each, leave it out, or set data.skip_bad",
+        )
+    if not (example["keypoints"][_to_learn(example)][..., 2] > 0).any():
+        check.fail("no joint of its person is labelled", "label some, leave it out, or set data.skip_bad")
+
+
+def _to_learn(example) -> np.ndarray:
+    """(N,) which objects are neither crowds nor difficult."""
+    none = np.zeros(len(example["boxes"]), bool)
+    return ~(np.asarray(example.get("crowd", none), bool) | np.asarray(example.get("difficult", none), bool))
 
 
 class _Checker:
@@ -98,7 +135,7 @@ class _Checker:
                 self.fail(f"float image reaches {high:g}", "divide by 255, or give uint8")
         return image
 
-    def objects(self, size, num_classes):
+    def objects(self, size, num_classes, num_joints):
         boxes = self.boxes(size)
         count = len(boxes)
         fields = {"boxes": boxes}
@@ -119,7 +156,7 @@ class _Checker:
         if "masks" in self.example:
             fields["masks"] = self.masks(size)
         if "keypoints" in self.example:
-            fields["keypoints"] = self.keypoints()
+            fields["keypoints"] = self.keypoints(num_joints)
         return fields
 
     def boxes(self, size, name="boxes"):
@@ -172,10 +209,15 @@ class _Checker:
             self.fail(f"masks hold values from {masks.min()} to {masks.max()}", "give 0 and 1")
         return masks.astype(np.uint8, copy=False)
 
-    def keypoints(self):
+    def keypoints(self, count):
         keypoints = self.array("keypoints")
         if keypoints.ndim != 3 or keypoints.shape[2] != 3:
             self.fail(f"keypoints have shape {keypoints.shape}", "give (N, K, 3): x y visibility")
+        if count is not None and keypoints.shape[1] != count:
+            self.fail(
+                f"keypoints of {keypoints.shape[1]} joints, where the source names {count}",
+                "give all, those that are not labelled with visibility 0",
+            )
         for i, joints in enumerate(keypoints):
             if not np.isfinite(joints).all():
                 self.fail(f"{self.row(i)}: keypoints hold NaN or infinity", "correct them or set their visibility to 0")

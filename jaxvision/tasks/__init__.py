@@ -38,6 +38,7 @@ class Task:
     evaluator: a new evaluator for a source.
     draw: (image, result, class_names, threshold) to an RGB picture, uint8.
     records: (file name, result, class names) to a list of JSON-able records.
+    check: called with each example before it is transformed; raises ExampleError for what the task cannot use. None: nothing.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Task:
     evaluator: Callable[[Any], Evaluator]
     draw: Callable[[np.ndarray, Result, Sequence[str], float], np.ndarray]
     records: Callable[[str, Result, Sequence[str]], list[dict]]
+    check: Callable[[Mapping[str, Any]], None] | None = None
 
 
 TASKS = {
@@ -60,6 +62,9 @@ TASKS = {
     "instance_segmentation": "jaxvision.tasks.detection:INSTANCE_SEGMENTATION",
     "keypoint_detection": "jaxvision.tasks.keypoints:KEYPOINT_DETECTION",
     "map_localization": "jaxvision.tasks.map_localization:MAP_LOCALIZATION",
+    "localization": "jaxvision.tasks.localization:LOCALIZATION",
+    "pose": "jaxvision.tasks.pose:POSE",
+    "region_pose": "jaxvision.tasks.pose:REGION_POSE",
 }
 
 

@@ -88,6 +88,7 @@ def make_batches(config, split: str, task: tasks.Task, *, train: bool) -> Batche
         transforms_config=config.data.transforms.to_dict() if train else {},
         max_boxes=config.data.max_boxes,
         skip_bad=config.data.skip_bad,
+        check=task.check,
         part=(jax.process_index(), jax.process_count()),
     )
 

@@ -37,7 +37,7 @@ def draw_detections(image, result, class_names, threshold: float = 0.5, keypoint
         x1, y1, x2, y2 = np.rint(np.asarray(result["boxes"][n], np.float64) * factor).astype(int).tolist()
         cv2.rectangle(picture, (x1, y1), (max(x1, x2 - 1), max(y1, y2 - 1)), colour, line)
         if "keypoints" in result:
-            _draw_joints(picture, np.asarray(result["keypoints"][n]), factor, keypoint_edges or (), colour, line)
+            draw_joints(picture, np.asarray(result["keypoints"][n]), factor, keypoint_edges or (), colour, line)
     height = text_height(picture.shape)
     for n in rows:  # names last: no later box may cross them out
         label = str(class_names[result["classes"][n]])
@@ -54,7 +54,8 @@ def _draw_mask(picture, mask, colour, line):
     picture[edge] = colour
 
 
-def _draw_joints(picture, joints, factor, edges, colour, line):
+def draw_joints(picture, joints, factor, edges, colour, line):
+    """Draws joints (K, 3) and the lines of `edges` between them into a picture enlarged by `factor`."""
     points = np.rint(joints[:, :2] * factor - 0.5).astype(int).tolist()  # OpenCV counts from the first pixel's centre
     for a, b in edges:
         if joints[a, 2] > 0 and joints[b, 2] > 0:

@@ -54,6 +54,7 @@ NARROW = dict(  # a dilated ResNet of few channels
     norm="batch",
 )
 CLASSIFIERS = ("acol", "alexnet", "cam", "darknet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
+WITHOUT_BACKGROUND = (*CLASSIFIERS, "classification_localization")
 SMALL = {
     "acol": dict(
         backbone="vgg",
@@ -72,6 +73,9 @@ SMALL = {
         convs=(16,),
         norm="batch",
         dropout=0.0,
+    ),
+    "classification_localization": dict(
+        backbone=dict(name="vgg", depths=(1, 1, 1, 1, 1), widths=(8, 8, 12, 12, 16)), cells=2, fc=(32,), dropout=0.0
     ),
     "crf_rnn": dict(  # the base is "full_resolution" below; all pairs compile sooner than the lattice
         base=dict(name="full_resolution", widths=(12, 12, 12)), method="exact", iterations=(1, 2)
@@ -121,6 +125,15 @@ SMALL = {
     "lraspp": dict(backbone="mobilenet_v3_small", width=0.5, features=32, norm="batch", momentum=0.8),
     "mask_rcnn": dict(**TWO_STAGE, mask_convs=(16,), mask_size=4, mask_sampling_ratio=1),
     "mobilenet_v3": dict(trunk_name="mobilenet_v3_small", width=0.25, fc=16, dropout=0.0, norm="batch", momentum=0.8),
+    "pose": dict(
+        joints=5,
+        torso=(1, 4),
+        backbone=dict(name="vgg", depths=(1, 1, 1, 1, 1), widths=(8, 8, 12, 12, 16)),
+        cells=2,
+        fc=(32,),
+        dropout=0.0,
+        side=32,
+    ),
     "rcnn": dict(
         trunk="vgg11",
         depths=(1, 1, 1, 1, 1),
@@ -211,7 +224,7 @@ SMALL = {
 
 
 def create(name: str, **changes) -> architectures.Architecture:
-    classes = len(CLASS_NAMES) - (name in CLASSIFIERS)
+    classes = len(CLASS_NAMES) - (name in WITHOUT_BACKGROUND)
     return architectures.create(name, num_classes=classes, **{**SMALL[name], **changes})
 
 

@@ -131,9 +131,13 @@ def test_shapes(network):
     elif network.task == "segmentation":
         assert outputs["logits"].shape == (2, SIDE, SIDE, len(CLASS_NAMES))
         assert predictions["semantic"].shape == (2, SIDE, SIDE) and predictions["semantic"].dtype == np.int32
+    elif network.task == "pose":
+        assert outputs["places"].shape == (2, 5, 2) and predictions["joints"].shape == (2, 5, 3)
     else:
         assert outputs["logits"].shape == (2, 3)
         np.testing.assert_allclose(predictions["probabilities"].sum(1), 1, rtol=1e-5)
+        if network.task == "localization":
+            assert predictions["class_boxes"].shape == (2, 3, 4)
 
 
 def test_losses_are_finite_with_and_without_objects(network):
@@ -189,6 +193,12 @@ def test_learns_two_pictures_by_heart(network, learned):
         assert np.mean(predictions["semantic"] == batch["semantic"]) > 0.9
     elif network.task in ("classification", "map_localization"):
         np.testing.assert_array_equal(predictions["probabilities"].argmax(1), batch["label"])
+    elif network.task == "localization":  # the first object's class is the label
+        np.testing.assert_array_equal(predictions["probabilities"].argmax(1), batch["label"])
+        own = predictions["class_boxes"][np.arange(2), batch["label"]]
+        assert (np.diag(iou(own, batch["boxes"][:, 0])) > 0.5).all()
+    elif network.task == "pose":
+        assert np.linalg.norm(predictions["joints"][..., :2] - batch["keypoints"][:, 0, :, :2], axis=-1).max() < 4
     else:
         for i in range(2):
             overlap = np.array(iou(batch["boxes"][i][batch["valid"][i]], predictions["boxes"][i]))
@@ -228,7 +238,7 @@ def test_named_maps_can_be_perturbed_and_explained(network):
     @functools.partial(jax.value_and_grad, has_aux=True)
     def explain(perturbations, variables):
         outputs = model.apply({**variables, "perturbations": perturbations}, batch, train=False)
-        name = next(name for name in ("rpn_logits", "roi_logits", "logits") if name in outputs)
+        name = next(name for name in ("rpn_logits", "roi_logits", "logits", "joints") if name in outputs)
         return (outputs[name] ** 2).sum(), outputs[levels[-2]]
 
     # FCN's scores begin at zero, where nothing has a gradient.

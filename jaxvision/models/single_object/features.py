@@ -1,0 +1,71 @@
+"""What networks that regress one object's place have in common: any classifier's trunk, and features that know where.
+
+The mean of a map does not know where in it something was: the last map is flattened.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxvision.architecture import create
+from jaxvision.layers.conv import he_normal
+from jaxvision.losses.box_regression import l1, l2, smooth_l1
+from jaxvision.models.backbones.classification import IMAGENET_MEAN, IMAGENET_STD
+from jaxvision.ops.pool import adaptive_avg_pool
+
+LOSSES = ("l2", "l1", "smooth_l1")
+
+
+def classifier_trunk(backbone: str | Mapping[str, Any], **options) -> tuple[nn.Module, tuple, tuple]:
+    """(the trunk, mean and deviation of the colours that it takes) of a registered classifier.
+
+    backbone: its name, or a dict of `name` and options. options: more of them, which go before those; None is none.
+    Raises ValueError for what is no classifier, and for an option that it has not.
+    """
+    described = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
+    if "name" not in described:
+        raise ValueError("A backbone needs the name of a classifier: backbone=dict(name='resnet', ...).")
+    described |= {name: value for name, value in options.items() if value is not None}
+    classifier = create(described.pop("name"), num_classes=1, **described)
+    if classifier.task != "classification" or not hasattr(classifier.model, "trunk"):
+        raise ValueError(f"A backbone is a classifier; {classifier.name} is for {classifier.task}.")
+    if getattr(classifier.model, "transform_input", False):
+        return classifier.model.trunk, (0.5,) * 3, (0.5,) * 3
+    model = classifier.model
+    return model.trunk, getattr(model, "mean", IMAGENET_MEAN), getattr(model, "std", IMAGENET_STD)
+
+
+def dense_features(
+    maps: Mapping[str, jax.Array],
+    level: str | None,
+    cells: int,
+    fc: Sequence[int],
+    dropout: float,
+    train: bool,
+    dtype: Any = jnp.float32,
+) -> jax.Array:
+    """Features (B, fc[-1]) float32 from a map's means over cells x cells, by dense layers fc6, fc7, ... of the calling module.
+
+    level: name of the map; None is the trunk's last. Raises ValueError for one that the trunk has not.
+    """
+    level = level or list(maps)[-1]
+    if level not in maps:
+        raise ValueError(f"The trunk has no map {level!r}; it has {', '.join(maps)}.")
+    x = adaptive_avg_pool(maps[level], cells)
+    x = x.reshape(len(x), -1)
+    for number, width in enumerate(fc, 6):
+        x = nn.relu(nn.Dense(width, kernel_init=he_normal, dtype=dtype, name=f"fc{number}")(x))
+        x = nn.Dropout(dropout, deterministic=not train)(x)
+    return x.astype(jnp.float32)
+
+
+def regression_loss(name: str, beta: float) -> Callable:
+    """The loss of that name, `(predictions, targets, valid) -> (sum, count)`; beta: of smooth L1. Raises ValueError for another."""
+    if name not in LOSSES:
+        raise ValueError(f"loss {name!r} is not one of {', '.join(LOSSES)}.")
+    if name == "smooth_l1":
+        return lambda predictions, targets, valid: smooth_l1(predictions, targets, valid, beta)
+    return {"l1": l1, "l2": l2}[name]
