@@ -9,7 +9,9 @@ As in the authors' code, the feature is averaged over 3 x 3 cells before the hea
 deviation; at test the class that the first head predicts is erased for all maps, where their script is given the label.
 """
 
-from collections.abc import Mapping
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,12 +19,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxvision.architecture import Architecture
-from jaxvision.batch import real_rows
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
-from jaxvision.losses.cross_entropy import softmax_cross_entropy
-from jaxvision.models.backbones.classification import classification_losses
-from jaxvision.models.weak.cam import map_predict
+from jaxvision.models.backbones.classification import classifier
+from jaxvision.models.weak.cam import with_maps
 from jaxvision.models.weak.trunks import Form, open_form, open_trunk, read_map
 from jaxvision.ops.pool import avg_pool
 
@@ -62,7 +62,8 @@ class ACoL(nn.Module):
 
     delta: cells whose value in the first head's map of the class, in 0..1, is that or more are erased. branches: "erased";
     "plain", both heads without erasing; or "one", the first alone. In training the class is the label, else the first head's
-    best; no gradient passes through the mask.
+    best; no gradient passes through the mask. multi_label: an image has `labels`, else the classes that it more likely has
+    than not, and its best; what is high in the map of any of them is erased.
     """
 
     trunk: nn.Module
@@ -77,6 +78,7 @@ class ACoL(nn.Module):
     norm: str = "none"
     axis: str | None = None
     dtype: Any = jnp.float32
+    multi_label: bool = False
 
     @nn.compact
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
@@ -87,20 +89,30 @@ class ACoL(nn.Module):
         outputs = {**maps, "shared": x, "first_maps": first, "logits": first.mean((1, 2))}
         fused = to_unit_range(first)
         if self.branches != "one":
-            label = batch["label"] if train else outputs["logits"].argmax(-1)
-            attention = jnp.take_along_axis(fused, label[:, None, None, None], -1)[..., 0]
+            attention = jnp.where(self._classes(outputs["logits"], batch, train)[:, None, None], fused, 0).max(-1)
             erased = (attention >= self.delta) & (self.branches == "erased")
             second = Head(*options, name="second")(jnp.where(erased[..., None], 0, x), train)
             outputs |= {"erased": erased, "second_maps": second, "second_logits": second.mean((1, 2))}
             fused = jnp.maximum(fused, to_unit_range(second))
         return {**outputs, "class_maps": fused}
 
+    def _classes(self, logits, batch, train):
+        """(B,K) bool: the classes whose maps erase."""
+        if self.multi_label and train:
+            return batch["labels"]
+        label = batch["label"] if train else logits.argmax(-1)
+        best = jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
+        return best | (logits > 0) if self.multi_label else best
 
-def acol_losses(outputs, batch):
-    """Softmax cross-entropy of the label: {"class"} of the first head, and {"second"} of the other where there is one."""
-    terms = classification_losses(outputs, batch)
+
+def acol_losses(outputs, batch, *, classes: Callable):
+    """{"class"} of the first head, and the same of the other, {"second"}, where there is one.
+
+    classes: the losses of a classifier with one head.
+    """
+    terms = classes(outputs, batch)
     if "second_logits" in outputs:
-        terms["second"] = softmax_cross_entropy(outputs["second_logits"], batch["label"], real_rows(batch))
+        terms["second"] = classes({"logits": outputs["second_logits"]}, batch)["class"]
     return terms
 
 
@@ -118,6 +130,8 @@ def acol(
     axis: str | None = None,
     remat: bool = False,
     dtype: Any = jnp.float32,
+    loss: str | None = None,
+    multi_label: bool = False,
 ) -> Architecture:
     """ACoL: a classifier of two heads, of which the second does not see what the first has found.
 
@@ -126,8 +140,8 @@ def acol(
     options, trunk, layer: of the classifier's function, of its trunk's module, and the map that is read (c5), as in `cam`.
     width: of the heads' convolutions. delta: from there on of 0..1 cells are erased. branches: "erased", or the controls
       "plain", two heads without erasing, and "one". smooth: whether the feature is averaged over 3x3 cells first. norm: in the
-      heads. axis, remat, dtype: the trunk's too.
-    Raises ValueError for another backbone, option, field or branches, a delta outside 0..1, and, when it sees images, another
+      heads. axis, remat, dtype: the trunk's too. loss, multi_label: see `classifier`.
+    Raises ValueError for another backbone, option, field, loss or branches, a delta outside 0..1, and, when it sees images, another
     layer.
     """
     if branches not in BRANCHES:
@@ -137,6 +151,8 @@ def acol(
     form = open_form(FORMS, backbone)
     given = {"dtype": dtype, **({"axis": axis} if axis else {}), **({"remat": remat} if remat else {})}
     taken = open_trunk(form, {**given, **(options or {})}, trunk or {})
-    common = width, delta, branches, smooth, norm, axis, dtype
+    common = width, delta, branches, smooth, norm, axis, dtype, multi_label
     model = ACoL(*taken, num_classes, layer or form.layer, *common)
-    return Architecture("acol", model, acol_losses, map_predict, "map_localization")
+    architecture = with_maps(classifier("acol", model, loss, multi_label))
+    losses = functools.partial(acol_losses, classes=architecture.losses)
+    return dataclasses.replace(architecture, losses=losses)

@@ -7,7 +7,9 @@ Departures: images are RGB by ImageNet's mean and deviation, not BGR less the me
 paper's text, where the published network pools once more to 11 x 11; trunks are those of `jaxvision.models.backbones`.
 """
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +20,7 @@ from jaxvision.architecture import Architecture
 from jaxvision.explain.cam import cam as class_maps
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
-from jaxvision.models.backbones.classification import classification_losses, classification_predict
+from jaxvision.models.backbones.classification import classifier
 from jaxvision.models.weak.trunks import Form, open_form, open_trunk, read_map
 
 FORMS = {
@@ -62,11 +64,21 @@ class CAM(nn.Module):
         return {**maps, "gap": x, "class_maps": class_maps(x, kernel), "logits": logits}
 
 
-def map_predict(outputs, batch):
-    """{"probabilities": (B,K), "class_maps": (B,h,w,K), "map_extent": (B,2), how much of their grid the image covers}."""
+def map_predict(outputs, batch, *, classes: Callable):
+    """{"probabilities": (B,K), "class_maps": (B,h,w,K), "map_extent": (B,2), how much of their grid the image covers}.
+
+    classes: the predictions of a classifier without maps.
+    """
     grid = jnp.array(outputs["class_maps"].shape[1:3], jnp.float32)
     extent = batch["image_size"] * grid / jnp.array(batch["image"].shape[1:3], jnp.float32)
-    return {**classification_predict(outputs, batch), "class_maps": outputs["class_maps"], "map_extent": extent}
+    return {**classes(outputs, batch), "class_maps": outputs["class_maps"], "map_extent": extent}
+
+
+def with_maps(architecture: Architecture) -> Architecture:
+    """A classifier whose predictions hold the maps of its classes too; of images with one label the maps are scored."""
+    task = architecture.task if architecture.task == "multi_label" else "map_localization"
+    predict = functools.partial(map_predict, classes=architecture.predict)
+    return dataclasses.replace(architecture, predict=predict, task=task)
 
 
 def cam(
@@ -82,6 +94,8 @@ def cam(
     axis: str | None = None,
     remat: bool = False,
     dtype: Any = jnp.float32,
+    loss: str | None = None,
+    multi_label: bool = False,
 ) -> Architecture:
     """A classifier that averages its last map, and so has a map for each class.
 
@@ -90,8 +104,8 @@ def cam(
     options: of the classifier's function. trunk: fields of its trunk's module, in place of those that it gets so. layer: the
       map that is read; what the trunk has behind it is computed for nothing, so leave it out by the trunk's own options.
     convs, groups: channels and groups of 3x3 convolutions behind it. dropout: of the averages. norm: behind `convs`.
-    axis, remat, dtype: the trunk's too.
-    Raises ValueError for another backbone, option or field, and, when it sees images, another layer.
+    axis, remat, dtype: the trunk's too. loss, multi_label: see `classifier`.
+    Raises ValueError for another backbone, option, field or loss, and, when it sees images, another layer.
     """
     form = open_form(FORMS, backbone)
     given = {"dtype": dtype, **({"axis": axis} if axis else {}), **({"remat": remat} if remat else {})}
@@ -106,4 +120,4 @@ def cam(
         axis,
         dtype,
     )
-    return Architecture("cam", model, classification_losses, map_predict, "map_localization")
+    return with_maps(classifier("cam", model, loss, multi_label))
