@@ -39,6 +39,7 @@ REGISTRY = {
     "lraspp": "jaxvision.models.segmentation.lraspp:lraspp",
     "mask_rcnn": "jaxvision.models.detection.mask_rcnn:mask_rcnn",
     "mobilenet_v3": "jaxvision.models.backbones.mobilenet_v3:mobilenet_v3",
+    "nin": "jaxvision.models.backbones.nin:nin",
     "pose": "jaxvision.models.single_object.pose:pose",
     "rcnn": "jaxvision.models.detection.rcnn:rcnn",
     "regression_detector": "jaxvision.models.detection.regression_detector:regression_detector",
@@ -53,6 +54,7 @@ REGISTRY = {
     "unet": "jaxvision.models.segmentation.unet:unet",
     "vgg": "jaxvision.models.backbones.vgg:vgg",
     "yolo": "jaxvision.models.detection.yolo:yolo",
+    "zfnet": "jaxvision.models.backbones.zfnet:zfnet",
 }
 
 

@@ -53,7 +53,19 @@ NARROW = dict(  # a dilated ResNet of few channels
     dropout=0.0,
     norm="batch",
 )
-CLASSIFIERS = ("acol", "alexnet", "cam", "darknet", "googlenet", "mobilenet_v3", "resnet", "squeezenet", "vgg")
+CLASSIFIERS = (
+    "acol",
+    "alexnet",
+    "cam",
+    "darknet",
+    "googlenet",
+    "mobilenet_v3",
+    "nin",
+    "resnet",
+    "squeezenet",
+    "vgg",
+    "zfnet",
+)
 WITHOUT_BACKGROUND = (*CLASSIFIERS, "classification_localization")
 SMALL = {
     "acol": dict(
@@ -133,6 +145,10 @@ SMALL = {
         fc=(32,),
         dropout=0.0,
         side=32,
+    ),
+    "nin": dict(
+        blocks=((5, 1, 2, (8, 8, 8)), (5, 1, 2, (12, 12, 12)), (3, 1, 1, (16, 16))),
+        dropout=0.0,
     ),
     "rcnn": dict(
         trunk="vgg11",
@@ -220,6 +236,7 @@ SMALL = {
         detections=5,
         norm="batch",
     ),
+    "zfnet": dict(widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
 }
 
 

@@ -36,6 +36,7 @@ SIDES = {  # of c1..c5, where they are not halves
     "fcn_resnet": (32, 16, 8, 8, 8),
     "full_resolution": (64, 64, 64),
     "lraspp": (32, 16, 8, 4, 4),
+    "nin": (64, 32, 16),
     "rcnn": (16, 8, 4, 2, 1),
     "sliding_window": (78, 72),
     "sppnet": (32, 16, 8),
@@ -43,6 +44,7 @@ SIDES = {  # of c1..c5, where they are not halves
     "squeezenet": (31, 15, 7, 3, 3),
     "ssd": (32, 16, 8, 4, 4),
     "unet": (248, 120, 56, 24, 8),
+    "zfnet": (30, 6, 3, 3, 3),
 }
 # Of the maps, for each image: the regions that are seen one by one, and those that are sampled.
 ROWS = {"rcnn": PROPOSALS + 12, "sliding_window_detector": 441 + 32}
