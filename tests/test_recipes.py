@@ -10,6 +10,7 @@ import pytest
 
 from jaxvision import config as configs
 from jaxvision import tasks
+from jaxvision.architecture import REGISTRY
 from jaxvision.batch import INPUTS, blank
 from jaxvision.data.sources import open_source
 from jaxvision.train.loop import build_architecture
@@ -62,7 +63,12 @@ def on_scenes(config):
     With those a trunk of frozen norms gives losses in the hundreds, and at the published rates a step leads to infinity.
     """
     joints = {"joints": 14} if "joints" in config.architecture else {}
-    data = {"source": f"scenes/{'people' if joints else 'shapes'}", "train": "train", "validation": "validation"}
+    classifier = ".backbones." in REGISTRY[config.architecture.name]
+    data = {
+        "source": f"scenes/{'people' if joints else 'single' if classifier else 'shapes'}",
+        "train": "train",
+        "validation": "validation",
+    }
     rate = {"learning_rate": 1e-6}
     return configs.override(config, {"data": data, "architecture": joints, "init": (), "optimizer": rate})
 

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from tiny import Rectangles
+from tiny import Rectangles, tiny_config
 
 from jaxvision.data.geometry import MEAN_COLOUR
 from jaxvision.data.loader import Batches, load
 from jaxvision.data.mix_up import MixUp
+from jaxvision.train.stages import run
 
 
 class Share:
@@ -88,3 +89,10 @@ def test_what_cannot_be_meant():
         batches(batch_size=1)
     with pytest.raises(ValueError, match="the network learns from boxes, classes"):
         batches(("boxes", "classes"))
+
+
+def test_a_classifier_trains_on_mixed_pictures(prepared, tmp_path):
+    data = {"transforms": {"mix_up": {"alpha": 1.0}}, "train": "train[:8]", "validation": "validation[:4]"}
+    config = tiny_config("resnet", prepared("single"), steps=2, data=data)
+    scores = run(config, str(tmp_path))
+    assert 0 <= scores["validation"]["top1"] <= 1 and scores["validation"]["loss"] > 0
