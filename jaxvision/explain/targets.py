@@ -178,7 +178,7 @@ def within(what: str, index, count: int) -> None:
     if isinstance(index, jax.core.Tracer):
         return
     index = np.ravel(index)
-    if not np.issubdtype(index.dtype, np.integer):
+    if index.size and not np.issubdtype(index.dtype, np.integer):
         raise ValueError(f"{what} {index[0]} is not a whole number.")
     wrong = index[(index < 0) | (index >= count)]
     if wrong.size:

@@ -47,3 +47,10 @@ def top_detections(
     found = keep[indices]
     missing = (0, count - len(indices))
     return jnp.pad(jnp.where(found, indices, 0), missing), jnp.pad(found, missing)
+
+
+def blank(found: dict[str, Array]) -> dict[str, Array]:
+    """Detections with zeros in place of `boxes`, `scores` and `score_logits` where they are not `valid`."""
+    valid = found["valid"]
+    boxes = jnp.where(valid[..., None], found["boxes"], 0)
+    return found | {"boxes": boxes} | {name: jnp.where(valid, found[name], 0) for name in ("scores", "score_logits")}

@@ -32,7 +32,7 @@ class KeypointRCNN(faster.FasterRCNN):
     def detect_more(self, found, roi_maps):
         heatmaps = self._heatmaps(roi_maps, found["boxes"], False)
         keypoints, scores = jax.vmap(heatmap_keypoints)(heatmaps, found["boxes"])
-        return {"keypoints": keypoints, "keypoint_scores": scores}
+        return {"keypoints": keypoints, "keypoint_scores": scores, "keypoint_heatmaps": heatmaps}
 
     def _heatmaps(self, roi_maps, rois, train):
         return self.keypoint_head(self.regions(self.keypoint_pooler, roi_maps, rois, self.keypoint_size, train), train)

@@ -19,7 +19,7 @@ from jaxvision.losses.cross_entropy import softmax_cross_entropy
 from jaxvision.models.backbones import alexnet, vgg
 from jaxvision.models.detection.two_stage.roi_heads import sample_rois
 from jaxvision.ops import boxes as box_ops
-from jaxvision.ops.nms import top_detections
+from jaxvision.ops.nms import blank, top_detections
 
 CLASSIFIERS = ("softmax", "svm")
 zeros, normal = nn.initializers.zeros, nn.initializers.normal
@@ -114,10 +114,11 @@ class RegionDetector(nn.Module):
             detections=self.detections,
             candidates=self.candidates,
         )
-        return {"logits": logits, **jax.vmap(find)(boxes, scores, batch["proposals_valid"], batch["image_size"])}
+        found = jax.vmap(find)(boxes, scores, logits[..., 1:], batch["proposals_valid"], batch["image_size"])
+        return {"logits": logits, **blank(found)}
 
 
-def _best(boxes, scores, usable, size, *, score_threshold, nms_threshold, detections, candidates):
+def _best(boxes, scores, logits, usable, size, *, score_threshold, nms_threshold, detections, candidates):
     """Of an image's boxes (P,K,4) and scores (P,K): those that NMS keeps within each class."""
     boxes = box_ops.clip(boxes, size).reshape(-1, 4)
     kinds, large = scores.shape[1], (boxes[:, 2:] > boxes[:, :2]).all(1)
@@ -126,9 +127,10 @@ def _best(boxes, scores, usable, size, *, score_threshold, nms_threshold, detect
     boxes, classes = boxes[index], index % kinds + 1
     kept, valid = top_detections(boxes, best, classes, best > 0, nms_threshold, detections)
     return {
-        "boxes": jnp.where(valid[:, None], boxes[kept], 0),
+        "boxes": boxes[kept],
         "classes": classes[kept],
-        "scores": jnp.where(valid, best[kept], 0),
+        "scores": best[kept],
+        "score_logits": logits.reshape(-1)[index[kept]],
         "valid": valid,
         "overflow": jnp.where(valid.all(), 0, jnp.maximum(eligible.sum() - candidates, 0)),
     }

@@ -23,6 +23,7 @@ from jaxvision.losses.cross_entropy import softmax_cross_entropy
 from jaxvision.losses.reduction import spread
 from jaxvision.models.backbones.vgg import VGG, VGG16, VGGClassifier
 from jaxvision.ops import boxes as box_ops
+from jaxvision.ops.nms import blank
 
 ORDERS = {  # the least comes first
     "left": lambda boxes: boxes[:, 0],
@@ -60,7 +61,7 @@ def losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array], *, 
 
 
 def predict(outputs, batch, *, slots: int, score_threshold: float) -> dict[str, jax.Array]:
-    """boxes, classes, scores and valid, best first: of each slot its likeliest class but the background.
+    """boxes, classes, scores, score_logits and valid, best first: of each slot its likeliest class but the background.
 
     There is no suppression: that no two slots say the same object is what the order is for.
     """
@@ -71,12 +72,13 @@ def predict(outputs, batch, *, slots: int, score_threshold: float) -> dict[str, 
     order = jnp.argsort(scores, descending=True)
     scores = jnp.take_along_axis(scores, order, 1)
     classes = jnp.take_along_axis(probabilities.argmax(-1), order, 1) + 1
+    own = jnp.take_along_axis(jnp.take_along_axis(logits, order[..., None], 1), classes[..., None], 2)[..., 0]
     boxes = jnp.take_along_axis(edges, order[..., None], 1) * jnp.array([width, height] * 2, jnp.float32)
     boxes = jnp.concatenate([boxes[..., :2], jnp.maximum(boxes[..., :2], boxes[..., 2:])], -1)
     boxes = jax.vmap(box_ops.clip)(boxes, batch["image_size"])
     valid = scores > score_threshold
-    boxes, scores = jnp.where(valid[..., None], boxes, 0), jnp.where(valid, scores, 0)
-    return {"boxes": boxes, "classes": classes.astype(jnp.int32), "scores": scores, "valid": valid}
+    classes = classes.astype(jnp.int32)
+    return blank({"boxes": boxes, "classes": classes, "scores": scores, "score_logits": own, "valid": valid})
 
 
 def regression_detector(

@@ -106,7 +106,8 @@ class WindowClassifier(nn.Module):
         if not train:
             outputs["logits"] = logits[:, : len(windows)]
             boxes = jax.vmap(box_ops.clip, (None, 0))(windows, batch["image_size"])
-            outputs |= detect_by_class(boxes, jax.nn.softmax(outputs["logits"])[..., 1:], **self.options)
+            scores, logits = jax.nn.softmax(outputs["logits"])[..., 1:], outputs["logits"][..., 1:]
+            outputs |= detect_by_class(boxes, scores, logits=logits, **self.options)
         return {**maps, **outputs}
 
     def _draw(self, key, windows, boxes, valid, classes):

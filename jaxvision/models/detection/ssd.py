@@ -240,7 +240,8 @@ def detect(anchors, logits, deltas, image_size, **options) -> dict[str, jax.Arra
     def locate(deltas, size):
         return box_ops.clip(box_ops.decode(deltas, anchors, BOX_WEIGHTS), size)
 
-    return detect_by_class(jax.vmap(locate)(deltas, image_size), jax.nn.softmax(logits)[..., 1:], **options)
+    boxes, scores = jax.vmap(locate)(deltas, image_size), jax.nn.softmax(logits)[..., 1:]
+    return detect_by_class(boxes, scores, logits=logits[..., 1:], **options)
 
 
 def ssd(

@@ -94,7 +94,9 @@ def predict(outputs, batch, **options) -> dict[str, jax.Array]:
     boxes = jax.vmap(box_ops.clip)(box_ops.cxcywh_to_xyxy(boxes).reshape(count, -1, 4), batch["image_size"])
     confidences, classes = jax.nn.relu(outputs["confidences"]), jax.nn.relu(outputs["logits"])
     scores = confidences[..., None] * classes[..., None, :]
-    return detect_by_class(boxes, scores.reshape(*boxes.shape[:2], -1), **options)
+    logits = jnp.broadcast_to(outputs["logits"][..., None, :], scores.shape)
+    flat = (*boxes.shape[:2], -1)
+    return detect_by_class(boxes, scores.reshape(flat), logits=logits.reshape(flat), **options)
 
 
 def yolo(

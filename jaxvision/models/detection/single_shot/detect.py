@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxvision.ops import boxes as box_ops
-from jaxvision.ops.nms import nms, top_detections
+from jaxvision.ops.nms import blank, nms, top_detections
 
 
 def detect(
@@ -21,17 +21,19 @@ def detect(
     nms_threshold: float,
     candidates: int,
     detections: int,
+    logits: Sequence[jax.Array] | None = None,
 ) -> dict[str, jax.Array]:
-    """`boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, and `overflow` (B,): how many scores above the
-    threshold did not fit among a level's `candidates`.
+    """`boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, `score_logits` (B,D), their values in `logits`, which
+    are laid out as the scores and by default they themselves, and `overflow` (B,): how many scores above the threshold did
+    not fit among a level's `candidates`.
 
     anchors (A,4), scores (B,A,K) in 0..1, offsets (B,A,4): one array a level. Of each level the best `candidates` pairs
     of an anchor and a class above the threshold become boxes, `decode(offsets, anchors)`, clipped to the image; NMS runs
     over all levels within each class. Classes below `first_class` are not predicted.
     """
 
-    def level(anchors, scores, offsets):
-        """The best pairs: boxes, classes, scores, and how many pairs were left out."""
+    def level(anchors, scores, offsets, logits):
+        """The best pairs: boxes, classes, scores, logits, and how many pairs were left out."""
         scores = scores[:, first_class:]
         rows, kinds = scores.shape
         above = (scores > score_threshold).sum()
@@ -40,19 +42,18 @@ def detect(
         count = min(candidates, rows * kinds)
         scores, pair = jax.lax.top_k(scores[best].reshape(-1), count)
         row = best[pair // kinds]
-        boxes = decode(offsets[row], anchors[row])
-        return boxes, pair % kinds + first_class, scores, jnp.maximum(above - count, 0)
+        boxes, classes = decode(offsets[row], anchors[row]), pair % kinds + first_class
+        return boxes, classes, scores, logits[row, classes], jnp.maximum(above - count, 0)
 
-    def one(scores, offsets, size):
-        boxes, classes, scores, overflow = zip(*map(level, anchors, scores, offsets))
-        boxes, classes, scores = map(jnp.concatenate, (boxes, classes, scores))
+    def one(scores, offsets, logits, size):
+        *found, overflow = zip(*map(level, anchors, scores, offsets, logits))
+        boxes, classes, scores, logits = map(jnp.concatenate, found)
         boxes = box_ops.clip(boxes, size)
         kept, valid = top_detections(boxes, scores, classes, scores > score_threshold, nms_threshold, detections)
-        return boxes[kept], classes[kept], scores[kept], valid, sum(overflow)
+        found = {"boxes": boxes, "classes": classes, "scores": scores, "score_logits": logits}
+        return {name: value[kept] for name, value in found.items()} | {"valid": valid, "overflow": sum(overflow)}
 
-    boxes, classes, scores, valid, overflow = jax.vmap(one)(scores, offsets, image_size)
-    boxes, scores = jnp.where(valid[..., None], boxes, 0), jnp.where(valid, scores, 0)
-    return {"boxes": boxes, "classes": classes, "scores": scores, "valid": valid, "overflow": overflow}
+    return blank(jax.vmap(one)(scores, offsets, scores if logits is None else logits, image_size))
 
 
 def detect_by_class(
@@ -63,27 +64,28 @@ def detect_by_class(
     nms_threshold: float,
     candidates: int,
     detections: int,
+    logits: jax.Array,
 ) -> dict[str, jax.Array]:
-    """`boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, and `overflow` (B,).
+    """`boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, `score_logits` (B,D) and `overflow` (B,).
 
-    boxes (B,A,4), scores (B,A,K) of classes 1 to K. Each class keeps its best `candidates` boxes above the score threshold
-    and thins them by NMS; the best `detections` of all classes remain. `overflow` counts the boxes above the threshold that
-    were no candidates.
+    boxes (B,A,4), scores and logits (B,A,K) of classes 1 to K. Each class keeps its best `candidates` boxes above the score
+    threshold and thins them by NMS; the best `detections` of all classes remain. `overflow` counts the boxes above the
+    threshold that were no candidates.
     """
     thin = jax.vmap(lambda boxes, scores: nms(boxes, scores, nms_threshold, valid=scores > -jnp.inf))
 
-    def one(boxes, scores):
+    def one(boxes, scores, logits):
         scores = scores.T
         above = scores > score_threshold
         best, rows = jax.lax.top_k(jnp.where(above, scores, -jnp.inf), min(candidates, len(boxes)))
         keep = thin(boxes[rows], best)
         best, index = jax.lax.top_k(jnp.where(keep, best, -jnp.inf).ravel(), min(detections, keep.size))
         overflow = jnp.maximum(above.sum(1) - candidates, 0).sum()
-        return boxes[rows.ravel()[index]], index // rows.shape[1] + 1, best, best > -jnp.inf, overflow
+        row, kind = rows.ravel()[index], index // rows.shape[1]
+        found = {"boxes": boxes[row], "classes": kind + 1, "scores": best, "valid": best > -jnp.inf}
+        return found | {"score_logits": logits[row, kind], "overflow": overflow}
 
-    boxes, classes, scores, valid, overflow = jax.vmap(one)(boxes, scores)
-    boxes, scores = jnp.where(valid[..., None], boxes, 0), jnp.where(valid, scores, 0)
-    return {"boxes": boxes, "classes": classes, "scores": scores, "valid": valid, "overflow": overflow}
+    return blank(jax.vmap(one)(boxes, scores, logits))
 
 
 def predict(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:

@@ -50,7 +50,8 @@ class DenseDetector(nn.Module):
         if not train:
             scores = [self.score(dict(zip(found, values))) for values in zip(*found.values())]
             anchors = [jnp.array(level) for level in anchors]
-            outputs |= detect(anchors, scores, found["deltas"], batch["image_size"], decode=self.decode, **self.options)
+            heads = scores, found["deltas"], batch["image_size"]
+            outputs |= detect(anchors, *heads, decode=self.decode, logits=found["logits"], **self.options)
         return {**maps, **pyramid, **outputs}
 
     def _anchors(self, canvas, shapes):

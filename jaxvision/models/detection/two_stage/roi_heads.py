@@ -18,7 +18,7 @@ from jaxvision.losses.reduction import shield, spread, total
 from jaxvision.ops import boxes as box_ops
 from jaxvision.ops.masks import mask_targets
 from jaxvision.ops.matching import match
-from jaxvision.ops.nms import top_detections
+from jaxvision.ops.nms import blank, top_detections
 from jaxvision.ops.roi import assign_levels, pyramid_roi_align
 from jaxvision.ops.roi_pool import roi_pool
 from jaxvision.ops.roi_warp import roi_warp
@@ -258,9 +258,9 @@ def detect(
     candidates: int,
     min_side: float = 1e-2,
 ) -> dict[str, jax.Array]:
-    """Final `boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, and `overflow` (B,): how many boxes above the
-    score threshold did not fit among the `candidates` for NMS and were missed. There are none to miss where the best
-    candidates fill all `detections`.
+    """Final `boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, `score_logits` (B,D), their classes' logits, and
+    `overflow` (B,): how many boxes above the score threshold did not fit among the `candidates` for NMS and were missed.
+    There are none to miss where the best candidates fill all `detections`.
 
     Every proposal is moved by the deltas of every class (or of the one set there is), and NMS runs within each class.
     """
@@ -277,9 +277,7 @@ def detect(
         boxes = boxes[row, jnp.minimum(kind, boxes.shape[1] - 1)]
         kept, valid = top_detections(boxes, best, kind, best > 0, nms_threshold, detections)
         overflow = jnp.where(valid.all(), 0, jnp.maximum(eligible.sum() - candidates, 0))
-        return boxes[kept], kind[kept] + 1, best[kept], valid, overflow
+        found = {"boxes": boxes[kept], "classes": kind[kept] + 1, "scores": best[kept], "valid": valid}
+        return found | {"score_logits": logits[row[kept], kind[kept] + 1], "overflow": overflow}
 
-    rows = jax.vmap(one)(proposals, proposals_valid, logits, deltas, image_size)
-    boxes, classes, scores, valid, overflow = rows
-    boxes, scores = jnp.where(valid[..., None], boxes, 0), jnp.where(valid, scores, 0)
-    return {"boxes": boxes, "classes": classes, "scores": scores, "valid": valid, "overflow": overflow}
+    return blank(jax.vmap(one)(proposals, proposals_valid, logits, deltas, image_size))
