@@ -296,3 +296,30 @@ def test_a_part_of_the_page_is_written_and_the_others_stay(tmp_path):
     write_part("Two", ["c"], page)
     write_part("One", ["d"], page)
     assert page.read_text() == "# Claims of the literature\n\n## One\n\nd\n\n## Two\n\nc\n"
+
+
+@pytest.mark.slow
+def test_shallow_and_deep_are_measured_on_the_same_pictures(prepared):
+    names = runpy.run_path(str(ROOT / "benchmarks" / "shallow_deep.py"))
+    settings = {**names["QUICK"], "train": "train[:16]", "validation": "validation[:8]", "test": "test[:8]", "steps": 2}
+    names["measure"].__globals__["STRENGTHS"] = (1.0,)
+    rows = names["measure"](settings, data_dir=prepared("single"))
+    svm, flat, convolutional = rows.values()
+    assert svm["parameters"] == 6 * (15 * 15 * 36 + 1) and svm["train"] == 1  # more numbers than pictures
+    assert flat["parameters"] == 128 * 128 * 3 * 256 + 256 + 257 * 256 + 257 * 6
+    assert convolutional["parameters"] < flat["parameters"] / 10
+    assert all(0 <= r["test"] <= 1 and r["seconds"] > 0 and r["each"] > 0 for r in rows.values())
+
+
+def test_the_table_of_shallow_and_deep():
+    names = runpy.run_path(str(ROOT / "benchmarks" / "shallow_deep.py"))
+    [_, _, line] = names["lines"]({"A": names["row"](0.9, 0.75, 1234, 61.4, 0.0023)})
+    assert line == "| A | 0.9000 | 0.7500 | +0.1500 | 1,234 | 61 | 2.3 |"
+    descriptor = names["hog"]()
+    assert descriptor.getDescriptorSize() == 15 * 15 * 36
+    picture = np.zeros((128, 128), np.uint8)
+    picture[:, 64:] = 200  # an upright edge: all of a cell's gradient in one direction
+    found = descriptor.compute(picture).reshape(15, 15, 4, 9)
+    assert (
+        (found[7, 7].argmax(-1) == found[7, 7, 0].argmax()).all() and found[7, 7].max() > 0.3 and not found[0, 0].any()
+    )
