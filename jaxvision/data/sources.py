@@ -33,6 +33,8 @@ FORMS = {
     "voc": "ROOT:SPLIT",
     "sbd": "ROOT:SPLIT",
     "voc_detection": "ROOT:SPLIT",
+    "ilsvrc": "ROOT:SPLIT",
+    "cub": "ROOT:SPLIT",
     "tfds": "BUILDER:SPLIT",
 }
 
@@ -42,10 +44,10 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
 
     source: "scenes/CONFIG" with split "train", "validation" or "test"; "coco" with split "ANNOTATIONS.json:IMAGES";
       "folder" with split "IMAGES:MASKS", "IMAGES:TABLE.csv" or the root of folders of classes, or "folder:ROOT" with the
-      name of a folder there; "voc:ROOT", "sbd:ROOT", "voc_detection:ROOT" or "tfds:BUILDER" with the name of a
-      split; or both at once, "coco:ANNOTATIONS.json:IMAGES", "voc:ROOT:SPLIT". A split of that form is a source of its own,
-      so that a run may learn from one and be scored on another. Paths are relative to data_dir where that is given, which
-      for scenes and tfds is the folder of prepared sets.
+      name of a folder there; "voc:ROOT", "sbd:ROOT", "voc_detection:ROOT", "ilsvrc:ROOT", "cub:ROOT" or "tfds:BUILDER" with
+      the name of a split; or both at once, "coco:ANNOTATIONS.json:IMAGES", "voc:ROOT:SPLIT". A split of that form is a source
+      of its own, so that a run may learn from one and be scored on another. Paths are relative to data_dir where that is
+      given, which for scenes and tfds is the folder of prepared sets.
     Raises ValueError for a name that is none of these, FileNotFoundError for a folder that is not there.
     """
     if split.count(":") >= 2 and split.partition(":")[0] in FORMS:
@@ -85,6 +87,14 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
         from jaxvision.data.voc_detection import open_voc_detection
 
         return open_voc_detection(path(first), own or split)
+    if kind == "ilsvrc":
+        from jaxvision.data.ilsvrc import open_ilsvrc
+
+        return open_ilsvrc(path(first), own or split)
+    if kind == "cub":
+        from jaxvision.data.cub import open_cub
+
+        return open_cub(path(first), own or split)
     if kind == "tfds":
         from jaxvision.data.tfds_sets import open_tfds
 

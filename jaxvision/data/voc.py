@@ -73,12 +73,14 @@ def year_folder(root: Path, task: str) -> Path:
     return found[0]
 
 
-def read_split(folder: Path, split: str) -> list[str]:
-    """The names that SPLIT.txt lists. Raises FileNotFoundError, which names the splits there are, and ValueError for none."""
+def read_split(folder: Path, split: str, classes=CLASSES) -> list[str]:
+    """The names that SPLIT.txt lists. Raises FileNotFoundError, which names the splits there are, and ValueError for none.
+
+    classes: that have lists of their own beside those of the set, cat_train.txt, which are no splits.
+    """
     path = folder / f"{split}.txt"
     if not path.is_file():
-        # Not those of one class, of which the devkit has some for each split: cat_train.txt.
-        known = [p.stem for p in folder.glob("*.txt") if not p.stem.startswith(tuple(f"{c}_" for c in CLASSES))]
+        known = [p.stem for p in folder.glob("*.txt") if not p.stem.startswith(tuple(f"{c}_" for c in classes))]
         raise FileNotFoundError(
             f"there is no split {split!r} in {folder}; there are: {some(sorted(known), 20) or 'none'}"
         )

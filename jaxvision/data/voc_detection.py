@@ -84,7 +84,7 @@ class VocDetection:
         return len(self.images)
 
     def __getitem__(self, i):
-        image, root = read_image(self.images[i]), _parse(self.files[i])
+        image, root = read_image(self.images[i]), parse_annotation(self.files[i])
         size = _size(root)
         if size and size != image.shape[:2]:
             raise ExampleError(
@@ -94,13 +94,15 @@ class VocDetection:
         return {"image": image, **self._example(i, root)}
 
     def annotations(self, i):
-        return self._example(i, _parse(self.files[i]))
+        return self._example(i, parse_annotation(self.files[i]))
 
     @functools.cached_property
     def sizes(self) -> np.ndarray:
         """(N, 2) heights and widths by the XML files, or the pictures of those that give none; read where several
         canvases ask."""
-        sizes = [_size(_parse(path)) or read_image(image).shape[:2] for path, image in zip(self.files, self.images)]
+        sizes = [
+            _size(parse_annotation(path)) or read_image(image).shape[:2] for path, image in zip(self.files, self.images)
+        ]
         return np.array(sizes, int).reshape(-1, 2)
 
     def _example(self, i, root):
@@ -146,7 +148,8 @@ class VocDetection:
         return name, box, difficult != 0
 
 
-def _parse(path) -> ElementTree.Element:
+def parse_annotation(path) -> ElementTree.Element:
+    """The root of an XML file of VOC's form. Raises ExampleError, which names it, for another file."""
     try:
         root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, OSError, LookupError, ValueError) as error:  # an unknown encoding is a LookupError
