@@ -7,6 +7,7 @@ import pytest
 from jaxvision import tasks
 from jaxvision.metrics.score_maps import component_box, resize_map
 from jaxvision.tasks.map_localization import MapLocalizationEvaluator
+from jaxvision.tta import TTA
 
 TASK = tasks.get("map_localization")
 
@@ -153,3 +154,18 @@ def test_pictures_of_an_evaluation():
     pictures = evaluator.pictures()
     assert set(pictures) == {"box_accuracy", "pixel_precision_recall"}
     assert all(picture.dtype == np.uint8 and picture.shape[2] == 3 for picture in pictures.values())
+
+
+def test_maps_of_several_views_are_turned_back_and_averaged():
+    tta, rng = TTA(flip=True, scales=(1.0, 2.0)), np.random.default_rng(0)
+    maps = rng.normal(size=(4, 6, 2)).astype(np.float32)
+    large = maps.repeat(2, 0).repeat(2, 1)
+    views = [{"probabilities": np.float32([p, 1 - p]), "class_maps": m, "size": np.array([40, 60])} for p, m in zip(
+        (0.1, 0.3, 0.5, 0.7), (maps, maps[:, ::-1], large, large[:, ::-1])
+    )]  # fmt: skip
+    turned = [tta.unmirror(view, 60) if mirrored else view for view, (_, mirrored) in zip(views, tta.views())]
+    np.testing.assert_array_equal(turned[1]["class_maps"], maps)
+    fused = tta.fuse(turned)
+    np.testing.assert_allclose(fused["probabilities"], [0.4, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(fused["class_maps"], (maps + resize_map(large, (4, 6))) / 2, atol=1e-6)
+    np.testing.assert_array_equal(fused["size"], [40, 60])
