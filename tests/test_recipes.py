@@ -63,7 +63,7 @@ def on_scenes(config):
     With those a trunk of frozen norms gives losses in the hundreds, and at the published rates a step leads to infinity.
     """
     joints = {"joints": 14} if "joints" in config.architecture else {}
-    classifier = ".backbones." in REGISTRY[config.architecture.name]
+    classifier = any(room in REGISTRY[config.architecture.name] for room in (".backbones.", ".weak."))
     data = {
         "source": f"scenes/{'people' if joints else 'single' if classifier else 'shapes'}",
         "train": "train",
