@@ -39,10 +39,12 @@ class MapLocalizationEvaluator:
         label, probabilities, size = truth["label"], result["probabilities"], tuple(result["size"])
         if result["class_maps"].shape[-1] != len(self.names):
             raise ValueError(f"there are {result['class_maps'].shape[-1]} maps for {len(self.names)} classes")
+        rows = np.asarray(truth.get("classes", ())) == label + 1
+        if "boxes" in truth and not rows.any():
+            raise ValueError(f"image {image_id} has no box of its class, {self.names[label]}; take it out of the split")
         self.top.update(probabilities[None], np.array([label]))
         if "boxes" not in truth:
             return
-        rows = np.asarray(truth["classes"]) == label + 1
         objects, evidence = np.asarray(truth["boxes"])[rows], result["class_maps"][..., label]
         large, score = resize_map(evidence, size), score_map(evidence)
         boxes = np.zeros((len(self.names), 4))  # of other classes nothing depends on the box
@@ -63,7 +65,8 @@ class MapLocalizationEvaluator:
     def compute(self):
         scores = self.top.compute()
         if self.boxes.count:
-            scores |= self.found.compute() | self.boxes.compute() | {"pointing": self.pointing.compute()}
+            found = self.found.compute() | self.boxes.compute() | {"pointing": self.pointing.compute()}
+            scores = found | scores  # top-1 of all images, with a box or without
         if self.pixels.inside.any():
             scores["pxap"] = self.pixels.compute()
         return scores

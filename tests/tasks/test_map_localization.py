@@ -125,6 +125,17 @@ def test_maps_of_other_classes_are_an_error():
         MapLocalizationEvaluator(Source()).update(7, wrong)
 
 
+def test_an_image_without_a_box_of_its_class_is_named():
+    class Other(Source):
+        def annotations(self, i):
+            return {**super().annotations(i), "classes": np.int32([2, 2])}
+
+    evaluator = MapLocalizationEvaluator(Other())
+    with pytest.raises(ValueError, match="image 7 has no box of its class, cat"):
+        evaluator.update(7, result(0, (30, 10, 50, 35)))
+    assert evaluator.top.count == 0
+
+
 def test_records_have_the_boxes_of_the_classes():
     rows = TASK.records("a.png", result(1, (30, 10, 50, 35)), ("cat", "dog"))
     assert [row["class_name"] for row in rows] == ["dog", "cat"]
