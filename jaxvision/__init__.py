@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jaxvision.architecture import Architecture as Architecture
     from jaxvision.architecture import create as create
+    from jaxvision.explain.features import features as features
     from jaxvision.interop.torchvision import load_torchvision as load_torchvision
     from jaxvision.interop.torchvision import to_torchvision as to_torchvision
     from jaxvision.predictor import Predictor as Predictor
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 _FACE = {
     "Architecture": "jaxvision.architecture",
     "create": "jaxvision.architecture",
+    "features": "jaxvision.explain.features",
     "load_run": "jaxvision.runs",
     "load_torchvision": "jaxvision.interop.torchvision",
     "Predictor": "jaxvision.predictor",
