@@ -74,10 +74,10 @@ class Outline(NamedTuple):
                 f"{network} has no layer {name!r}; {suggest(name, known)} The path of a module is one too, as "
                 f"{next(iter(self.modules), None)!r}."
             )
-        paths = [tuple(key.key for key in path) for path, _ in jax.tree.leaves_with_path(self.perturbations)]
-        paths = [path for path in paths if path[-1] == name]
+        every = [tuple(key.key for key in path) for path, _ in jax.tree.leaves_with_path(self.perturbations)]
+        paths = [path for path in every if path[-1] == name]
         if differentiable and not paths:
-            able = sorted({key for path, _ in jax.tree.leaves_with_path(self.perturbations) for key in [path[-1].key]})
+            able = sorted({path[-1] for path in every} & self.outputs.keys())
             raise ValueError(
                 f"{name} of {network} is an output in which nothing can be differentiated; in {', '.join(able) or 'none'} "
                 "one can: it passes through `self.perturb`."

@@ -21,11 +21,14 @@ def grad_cam(
     targets: Any,
     counterfactual: bool = False,
     rectify: bool = True,
+    local: bool = False,
 ) -> jax.Array:
     """Where a layer's map speaks for each target: (B, T, h, w) float32, at least 0, in the units of the target.
 
     A map's channels are weighted by alpha, the spatial mean of the target's gradient in them, added up and rectified.
     counterfactual: the gradient negated before, for what speaks against the target. rectify: False leaves out the ReLU.
+    local: a cell's channels are weighted by the gradient there, not by its mean (HiResCAM; Draelos & Carin, arXiv 2011.08891,
+    2020): what does not reach the target, as a detection's logit from beyond its region, is 0.
 
     batch: as the architecture's model takes it, or images (B,H,W,3) that fill their canvas; to a Linen model of one's own,
     given in place of an architecture, whatever that is called with.
@@ -39,11 +42,12 @@ def grad_cam(
     network, variables, batch = prepared(architecture, variables, batch)
     endpoint = spatial(network, variables, batch, layer)
     targets = as_targets(targets, outline(network, variables, batch).outputs)
-    return _grad_cam(network, endpoint, -1 if counterfactual else 1, rectify, variables, batch, targets)
+    options = -1 if counterfactual else 1, rectify, local
+    return _grad_cam(network, endpoint, *options, variables, batch, targets)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _grad_cam(network, endpoint, sign, rectify, variables, batch, targets):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _grad_cam(network, endpoint, sign, rectify, local, variables, batch, targets):
     offer = outline(network, variables, batch)
     shapes = offer.modules if endpoint.path is None else offer.outputs
 
@@ -53,7 +57,8 @@ def _grad_cam(network, endpoint, sign, rectify, variables, batch, targets):
 
     nothing = jnp.zeros(offer.shape(endpoint), shapes[endpoint.name].dtype)
     _, pull, features = jax.vjp(forward, nothing, has_aux=True)
-    gradients = jax.vmap(lambda one: pull(one)[0])(jnp.eye(len(targets)))
-    alpha = sign * gradients.astype(jnp.float32).mean((2, 3))
-    maps = jnp.einsum("byxd,tbd->btyx", features.astype(jnp.float32), alpha, precision="highest")
+    gradients = jax.vmap(lambda one: pull(one)[0])(jnp.eye(len(targets))).astype(jnp.float32)
+    alpha = sign * (gradients if local else gradients.mean((2, 3)))
+    equation = "byxd,tbyxd->btyx" if local else "byxd,tbd->btyx"
+    maps = jnp.einsum(equation, features.astype(jnp.float32), alpha, precision="highest")
     return jax.nn.relu(maps) if rectify else maps

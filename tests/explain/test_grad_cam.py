@@ -45,6 +45,7 @@ def test_behind_a_mean_and_a_linear_layer_it_is_cam(resnet):
     assert cells > 1 and (maps > 0.1).any() and (maps < -0.1).any()
     np.testing.assert_allclose(resnet.explain("c5", range(3)), np.maximum(maps, 0) / cells, atol=1e-6)
     np.testing.assert_allclose(resnet.explain("c5", range(3), rectify=False), maps / cells, atol=1e-6)
+    np.testing.assert_allclose(resnet.explain("c5", range(3), local=True), np.maximum(maps, 0) / cells, atol=1e-6)
     against = resnet.explain("c5", range(3), counterfactual=True)
     np.testing.assert_allclose(against, np.maximum(-maps, 0) / cells, atol=1e-6)
 
@@ -162,9 +163,14 @@ def test_a_region_counts_its_pixels(linear):
     targets += [RegionScore(1, box=np.array([2.6, 1, 9, 9.0]), mask=mask)]
     maps = explain("map", targets, rectify=False)
     assert maps.shape == (2, 4, 4, 6)
+    local = explain("map", targets, rectify=False, local=True)
+    box, both = np.zeros((2, 4, 6), bool)
+    box[1, 2:5], both[1, 3:5] = True, True
     for b in range(2):
-        for t, (k, pixels) in enumerate(((1, predicted[b].sum()), (1, 3), (0, 3), (1, 2))):
-            np.testing.assert_allclose(maps[b, t], images[b] @ weights[:, k] * pixels / 24, atol=1e-5)
+        for t, (k, region) in enumerate(((1, predicted[b]), (1, box), (0, mask), (1, both))):
+            evidence = images[b] @ weights[:, k]
+            np.testing.assert_allclose(maps[b, t], evidence * region.sum() / 24, atol=1e-5)
+            np.testing.assert_allclose(local[b, t], evidence * region, atol=1e-5)  # and nowhere else
 
 
 def test_what_does_not_exist_is_said(resnet, linear):
