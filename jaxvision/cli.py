@@ -1,4 +1,4 @@
-"""jaxvision evaluate | predict | models: what one does with a trained run."""
+"""jaxvision evaluate | predict | explain | features | models: what one does with a trained run."""
 
 import argparse
 import os
@@ -8,6 +8,7 @@ from absl import logging
 
 from jaxvision import architecture as architectures
 from jaxvision import config as configs
+from jaxvision.explain.methods import METHODS
 from jaxvision.train.memory import keep_memory
 
 
@@ -34,6 +35,34 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--threshold", type=float, default=0.5, help="least score of a detection (default 0.5)")
     _add_views(command)
     command.set_defaults(run=_predict)
+
+    command = commands.add_parser("explain", help="draw what in image files speaks for what a run predicts")
+    command.add_argument("--workdir", required=True, help="the directory of the run")
+    command.add_argument("images", nargs="+", help="JPEG or PNG files")
+    command.add_argument("--out", required=True, help="folder for the pictures and explanations.json")
+    command.add_argument("--method", default="gradcam", choices=METHODS)
+    command.add_argument(
+        "--layer", help='a named map, as "c5", or the path of a module (default: the last of c1, c2, ...)'
+    )
+    command.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        help="CLASS, detection:N, region:CLASS, region:CLASS@X1,Y1,X2,Y2, region:CLASS@MASK.png, joint:J, joint:J@N, joint:J:x "
+        "or joint:J:y; may be given several times (default: what is likeliest)",
+    )
+    command.add_argument(
+        "--channels", type=_sides, metavar="CHANNEL,...", help="of the layer, for deconvnet and features"
+    )
+    command.set_defaults(run=_explain)
+
+    command = commands.add_parser("features", help="write what a run's network holds at a layer for image files")
+    command.add_argument("--workdir", required=True, help="the directory of the run")
+    command.add_argument("images", nargs="+", help="JPEG or PNG files")
+    command.add_argument("--layer", required=True, help='a named array, as "c4", or the path of a module')
+    command.add_argument("--out", required=True, help="the .npz file for the arrays `features` and `files`")
+    command.add_argument("--pool", action="store_true", help="the mean over height and width in place of a map")
+    command.set_defaults(run=_features)
 
     command = commands.add_parser("models", help="list the architectures, and torchvision's models with their weights")
     command.set_defaults(run=_models)
@@ -160,20 +189,57 @@ def _predict(options) -> None:
     own_size = task.name == "segmentation"
     predictor = _predictor(config, architecture, variables, own_size, threshold=options.threshold, **_views(options))
     os.makedirs(options.out, exist_ok=True)
-    records, taken = [], set()
-    for index, path in enumerate(options.images):
+    records = []
+    for index, (path, picture) in enumerate(zip(options.images, _pictures(options))):
         image = read_image(path)
         [result] = predictor([image])
-        name = os.path.splitext(os.path.basename(path))[0]
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        picture = os.path.join(options.out, f"{name}.png")
         write_image(picture, task.draw(image, result, class_names, options.threshold))
         rows = task.records(path, result, class_names)
         records += [{"image_id": index, **row} for row in rows]
         print(f"{path} -> {picture}: {_summary(rows)}")
     write_json(os.path.join(options.out, "predictions.json"), records)
+
+
+def _pictures(options, suffix: str = "") -> list[str]:
+    """A file in `out` for each image, of the image's name; no two are the same."""
+    names = []
+    for path in options.images:
+        name = os.path.splitext(os.path.basename(path))[0]
+        while name in names:
+            name += "_"
+        names.append(name)
+    return [os.path.join(options.out, f"{name}{suffix}.png") for name in names]
+
+
+def _explain(options) -> None:
+    from jaxvision.explain.command import explain
+    from jaxvision.runs import load_run
+    from jaxvision.train.logging import write_json
+
+    config, architecture, variables, class_names = load_run(options.workdir)
+    predictor = _predictor(config, architecture, variables, own_size=False)
+    os.makedirs(options.out, exist_ok=True)
+    paths = dict(zip(options.images, _pictures(options, f"_{options.method}")))
+    records = explain(
+        predictor, class_names, paths, options.method, options.layer, options.target, list(options.channels or ())
+    )
+    write_json(os.path.join(options.out, "explanations.json"), records)
+    for path, picture in paths.items():
+        own = [row for row in records if row["file_name"] == path]
+        said = ", ".join(
+            f"{row['target']} {row['score']:.2f}" if "target" in row else str(row["channel"]) for row in own
+        )
+        print(f"{path} -> {picture}: {said}")
+
+
+def _features(options) -> None:
+    from jaxvision.explain.command import save_features
+    from jaxvision.runs import load_run
+
+    config, architecture, variables, _ = load_run(options.workdir)
+    predictor = _predictor(config, architecture, variables, own_size=False, batch_size=min(8, len(options.images)))
+    shape = save_features(predictor, options.images, options.layer, options.out, options.pool)
+    print(f"{options.layer} of {len(options.images)} images -> {options.out}: {' x '.join(map(str, shape))}")
 
 
 def _summary(rows: list[dict]) -> str:

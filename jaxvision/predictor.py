@@ -147,6 +147,13 @@ class Predictor:
             raise ValueError("Give a list of at least one image, arrays or paths.")
         return [self._image(i, image) for i, image in enumerate(images)]
 
+    def rows(self, images: Sequence[np.ndarray | str | os.PathLike]) -> list[dict[str, np.ndarray]]:
+        """Each image as the network sees it: a row of a batch, on its canvas, with the regions that are proposed in it.
+
+        `original_size` is the host's. Raises as a call does.
+        """
+        return [self._row(image, self._regions(i, image)) for i, image in enumerate(self.images(images))]
+
     def _image(self, index: int, image) -> np.ndarray:
         where = f"image {index}"
         if isinstance(image, str | os.PathLike):
