@@ -323,3 +323,11 @@ def test_the_table_of_shallow_and_deep():
     assert (
         (found[7, 7].argmax(-1) == found[7, 7, 0].argmax()).all() and found[7, 7].max() > 0.3 and not found[0, 0].any()
     )
+
+
+def test_grad_cam_is_measured_beside_both_passes(capsys):
+    names = runpy.run_path(str(ROOT / "benchmarks" / "explain.py"))
+    names["measure"].__globals__["LAYERS"] = ("c5",)
+    status = names["main"](["--images=2", "--classes=3", "--side=32", "--repeats=1"])
+    whole, ours = (float(value) for value in re.findall(r"([\d.]+) ms", capsys.readouterr().out))
+    assert whole > 0 and status == (ours > 3 * whole)
