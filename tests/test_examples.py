@@ -36,3 +36,12 @@ def test_finetuning_a_new_head_lowers_the_loss(scenes_dir, tmp_path):
     assert len(losses) == 40 and losses[-8:].mean() < 0.8 * losses[:8].mean()
     entries = np.load(tmp_path / "finetuned.npz")
     assert entries["roi_heads.box_predictor.cls_score.weight"].shape[0] < 91
+
+
+def test_probes_of_every_layer_are_printed(prepared):
+    environment = os.environ | {"TFDS_DATA_DIR": prepared("single"), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, EXAMPLES / "linear_probe.py"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    found = dict(re.findall(r"(c\d): \d+ channels, accuracy (\d\.\d+)", run.stdout))
+    assert list(found) == ["c1", "c2", "c3", "c4", "c5"] and all(0 <= float(value) <= 1 for value in found.values())
