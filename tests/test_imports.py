@@ -6,6 +6,7 @@ import sys
 HOST = (
     "jaxvision.data.coco",
     "jaxvision.data.mask_folder",
+    "jaxvision.data.pose_sets",
     "jaxvision.data.scenes",
     "jaxvision.data.sources",
     "jaxvision.data.tfds_sets",
@@ -15,6 +16,7 @@ HOST = (
     "jaxvision.metrics.coco",
     "jaxvision.metrics.confusion",
     "jaxvision.metrics.error_types",
+    "jaxvision.metrics.pose",
     "jaxvision.metrics.recall",
     "jaxvision.metrics.voc",
     "jaxvision.metrics.classification",

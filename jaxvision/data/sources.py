@@ -32,6 +32,8 @@ FORMS = {
     "folder": "IMAGES:MASKS, folder:IMAGES:TABLE.csv, folder:ROOT",
     "voc": "ROOT:SPLIT",
     "sbd": "ROOT:SPLIT",
+    "flic": "ROOT:SPLIT",
+    "lsp": "ROOT:SPLIT",
     "voc_detection": "ROOT:SPLIT",
     "ilsvrc": "ROOT:SPLIT",
     "cub": "ROOT:SPLIT",
@@ -44,10 +46,10 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
 
     source: "scenes/CONFIG" with split "train", "validation" or "test"; "coco" with split "ANNOTATIONS.json:IMAGES";
       "folder" with split "IMAGES:MASKS", "IMAGES:TABLE.csv" or the root of folders of classes, or "folder:ROOT" with the
-      name of a folder there; "voc:ROOT", "sbd:ROOT", "voc_detection:ROOT", "ilsvrc:ROOT", "cub:ROOT" or "tfds:BUILDER" with
-      the name of a split; or both at once, "coco:ANNOTATIONS.json:IMAGES", "voc:ROOT:SPLIT". A split of that form is a source
-      of its own, so that a run may learn from one and be scored on another. Paths are relative to data_dir where that is
-      given, which for scenes and tfds is the folder of prepared sets.
+      name of a folder there; "voc:ROOT", "sbd:ROOT", "voc_detection:ROOT", "ilsvrc:ROOT", "cub:ROOT", "lsp:ROOT", "flic:ROOT"
+      or "tfds:BUILDER" with the name of a split; or both at once, "coco:ANNOTATIONS.json:IMAGES", "voc:ROOT:SPLIT". A split of
+      that form is a source of its own, so that a run may learn from one and be scored on another. Paths are relative to
+      data_dir where that is given, which for scenes and tfds is the folder of prepared sets.
     Raises ValueError for a name that is none of these, FileNotFoundError for a folder that is not there.
     """
     if split.count(":") >= 2 and split.partition(":")[0] in FORMS:
@@ -95,6 +97,10 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
         from jaxvision.data.cub import open_cub
 
         return open_cub(path(first), own or split)
+    if kind in ("lsp", "flic"):
+        from jaxvision.data import pose_sets
+
+        return (pose_sets.open_lsp if kind == "lsp" else pose_sets.open_flic)(path(first), own or split)
     if kind == "tfds":
         from jaxvision.data.tfds_sets import open_tfds
 
