@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 from jax import Array
 
 from jaxvision.architecture import Architecture
@@ -42,10 +43,10 @@ def class_activation(
         maps, logits = _maps_and_logits(network, endpoint, variables, batch)
         if maps.shape[-1] == logits.shape[1]:
             candidates += [(maps, 0.0), (jax.nn.relu(maps), 0.0)]
-        for module in variables["params"].values():
-            kernel = module.get("kernel")
-            if kernel is not None and kernel.shape == (maps.shape[-1], logits.shape[1]):
-                candidates.append((cam(maps, kernel), module.get("bias", 0.0)))
+        parameters = flatten_dict(variables["params"])
+        for path, kernel in parameters.items():
+            if path[-1] == "kernel" and kernel.shape == (maps.shape[-1], logits.shape[1]):
+                candidates.append((cam(maps, kernel), parameters.get((*path[:-1], "bias"), 0.0)))
     for found, bias in candidates:
         means = np.asarray(found.mean((1, 2)) + bias)
         if np.allclose(means, logits, rtol=1e-2, atol=1e-2 * np.abs(logits).max()):

@@ -173,7 +173,8 @@ def _maps(seen, model, method, layer, targets):
         raise ValueError(f"{layer} of {seen.network.name} has a map for each region: take --method guided or gradient.")
     heats = [seen.cut(one) for one in maps[0]]
     pictures = [draw_heatmap(seen.image, np.maximum(heat, 0)) for heat in heats]
-    extra = [{"peak": seen.peak(heat), "map": np.round(one, 6).tolist()} for heat, one in zip(heats, maps[0])]
+    digits = np.vectorize(lambda value: float(f"{value:.5g}"), otypes=[float])
+    extra = [{"peak": seen.peak(heat), "map": digits(one).tolist()} for heat, one in zip(heats, maps[0])]
     return _beside(seen, targets, pictures), _records(seen, targets, extra)
 
 

@@ -66,16 +66,20 @@ class Outline(NamedTuple):
 
     def endpoint(self, name: str, network: str, differentiable: bool = True) -> Endpoint:
         """Raises ValueError for a name that does not exist, with those that do, and for one that is only an output."""
+        every = [tuple(key.key for key in path) for path, _ in jax.tree.leaves_with_path(self.perturbations)]
+        paths = [path for path in every if path[-1] == name]
         if name in self.modules:
             return Endpoint(name, None)
+        if name not in self.outputs and paths:
+            raise ValueError(
+                f"{name} of {network} passes through `self.perturb` but is not returned: return it in a dict, by that name."
+            )
         if name not in self.outputs:
             known = [n for n, value in self.outputs.items() if value.ndim == 4] or self.modules
             raise ValueError(
                 f"{network} has no layer {name!r}; {suggest(name, known)} The path of a module is one too, as "
                 f"{next(iter(self.modules), None)!r}."
             )
-        every = [tuple(key.key for key in path) for path, _ in jax.tree.leaves_with_path(self.perturbations)]
-        paths = [path for path in every if path[-1] == name]
         if differentiable and not paths:
             able = sorted({path[-1] for path in every} & self.outputs.keys())
             raise ValueError(

@@ -19,6 +19,14 @@ class Linear(nn.Module):
         return nn.Dense(3, bias_init=nn.initializers.ones, name="head")(x.mean((1, 2)))
 
 
+class Nested(nn.Module):
+    """The same, its parameters a level deeper."""
+
+    @nn.compact
+    def __call__(self, images):
+        return Linear(name="inner")(images)
+
+
 class Classes(nn.Module):
     """NIN's way: the last map has a channel for each class."""
 
@@ -44,6 +52,8 @@ def test_the_linear_layer_is_found_by_what_it_does():
     features = nn.Dense(3).apply({"params": variables["params"]["between"]}, nn.relu(features))
     np.testing.assert_allclose(maps, cam(features, variables["params"]["head"]["kernel"]), atol=1e-5)
     np.testing.assert_allclose(maps.mean((1, 2)) + 1, logits, atol=1e-5)
+    nested, _ = class_activation(Nested(), {"params": {"inner": variables["params"]}}, IMAGES, "inner/between")
+    np.testing.assert_allclose(nested, maps, atol=1e-6)
     heat = grad_cam(Linear(), variables, IMAGES, "between", range(3))
     np.testing.assert_allclose(heat, np.maximum(np.moveaxis(maps, 3, 1), 0) / 30, atol=1e-6)
 

@@ -213,3 +213,21 @@ def test_a_module_that_is_called_twice_is_no_layer():
     images = jnp.ones((1, 4, 4, 3))
     with pytest.raises(ValueError, match="conv of Twice is called 2 times"):
         grad_cam(Twice(), Twice().init(jax.random.key(0), images), images, "conv", [0])
+
+
+def test_a_map_in_which_nothing_can_be_differentiated():
+    class Half(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            lost = self.perturb("lost", nn.Conv(3, (3, 3), name="conv")(x))
+            kept = self.perturb("kept", nn.relu(lost))
+            return {"kept": kept, "doubled": 2 * kept, "logits": (2 * kept).mean((1, 2))}
+
+    images = jnp.ones((1, 4, 4, 3))
+    variables = Half().init(jax.random.key(0), images)
+    for layer, text in (
+        ("doubled", "doubled of Half is an output in which nothing can be differentiated; in kept one can"),
+        ("lost", "lost of Half passes through `self.perturb` but is not returned"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            grad_cam(Half(), variables, images, layer, [0])
