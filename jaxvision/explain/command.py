@@ -64,7 +64,7 @@ class Seen:
     def _likeliest(self):
         if "valid" in self.outputs:
             return self.target("detection:0")
-        if self.outputs["logits"].ndim == 2 and "joints" not in self.outputs:
+        if "joints" not in self.outputs and np.ndim(self.outputs.get("logits")) == 2:
             return ClassScore(int(self.outputs["logits"][0].argmax()))
         if "semantic" in self.outputs:
             classes = self.outputs["semantic"][0, : self.size[0], : self.size[1]]
