@@ -33,14 +33,17 @@ def class_activation(
     """(class activation maps (B,h,w,K), logits (B,K)) of any classifier that takes the mean of a layer's map and then a linear
     layer, or the mean of a map of its classes, rectified or not, as NIN and SqueezeNet (at "head") do.
 
-    The linear layer is found among the parameters, and that the means of the maps are the logits, up to its bias, is checked:
-    raises ValueError for a network of another form, which Grad-CAM can explain, and as `grad_cam` for the layer.
+    Where a network says its `class_maps` (B,h,w,K) itself, that layer is taken as it is. Otherwise the linear layer is found
+    among the parameters, and that the means of the maps are the logits, up to its bias, is checked: raises ValueError for a
+    network of another form, which Grad-CAM can explain, and as `grad_cam` for the layer.
     """
     network, variables, batch = prepared(architecture, variables, batch)
     endpoint = spatial(network, variables, batch, layer, differentiable=False)
     known, candidates = outline(network, variables, batch).outputs.get("logits"), []
     if known is not None and known.ndim == 2:
         maps, logits = _maps_and_logits(network, endpoint, variables, batch)
+        if layer == "class_maps":
+            return maps, logits
         if maps.shape[-1] == logits.shape[1]:
             candidates += [(maps, 0.0), (jax.nn.relu(maps), 0.0)]
         parameters = flatten_dict(variables["params"])

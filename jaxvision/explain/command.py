@@ -139,7 +139,7 @@ def explain(
     for path, picture in paths.items():
         seen = Seen(predictor, lambda *a: jax.device_get(forward(*a)), class_names, path)
         model = predictor.architecture, predictor.variables, seen.batch
-        place = layer or _deepest(seen.outputs)
+        place = layer or _deepest(seen.outputs, method)
         rows = [] if method in CHANNELS else [seen.target(text) for text in targets or ("",)]
         if method in CHANNELS:
             drawn, found = _channels(seen, model, method, place, channels)
@@ -154,8 +154,10 @@ def explain(
     return records
 
 
-def _deepest(outputs: Mapping) -> str:
-    """The last of the maps c1, c2, ..."""
+def _deepest(outputs: Mapping, method: str) -> str:
+    """The last of the maps c1, c2, ...; for "cam" the class maps of a network that has them."""
+    if method == "cam" and "class_maps" in outputs:
+        return "class_maps"
     levels = [name for name, value in outputs.items() if re.fullmatch(r"c\d+", name) and value.ndim == 4]
     return max(levels, key=lambda name: int(name[1:]), default="c5")
 

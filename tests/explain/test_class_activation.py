@@ -69,6 +69,19 @@ def test_a_map_of_the_classes_is_one_of_evidence(rectified):
     assert plain.min() < -0.05
 
 
+def test_class_maps_of_the_network_itself_are_taken():
+    class Maps(nn.Module):
+        @nn.compact
+        def __call__(self, images):
+            maps = nn.Dense(2, name="head")(images)
+            return {"class_maps": maps, "logits": maps.max((1, 2))}
+
+    variables = Maps().init(jax.random.key(0), IMAGES)
+    maps, logits = class_activation(Maps(), variables, IMAGES, "class_maps")
+    np.testing.assert_allclose(maps, Maps().apply(variables, IMAGES)["class_maps"], atol=1e-6)
+    np.testing.assert_allclose(logits, maps.max((1, 2)), atol=1e-6)
+
+
 def test_a_network_of_another_form_has_none():
     variables = Flat().init(jax.random.key(0), IMAGES)
     with pytest.raises(ValueError, match=r"logits of Flat are not the mean of conv and a linear layer.* take Grad-CAM"):
