@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from jaxvision.data.geometry import IGNORED, tight_boxes
-from jaxvision.data.sources import Source, label_names, rows_by_id
+from jaxvision.data.sources import Source, image_labels, label_names, rows_by_id
 from jaxvision.data.wrapper import Wrapper
 from jaxvision.suggest import suggest
 
@@ -142,14 +142,12 @@ class Inexact:
         kept = {name: example[name] for name in IMAGE_LEVEL if name in example}
         if "labels" not in kept:
             count = len(label_names(source))
-            shift = len(source.class_names) - count
-            if "classes" in example:
-                kept["labels"] = _present(np.asarray(example["classes"], int) - 1, count)
-            elif "label" in kept:
-                kept["labels"] = _present([kept["label"]], count)
+            if "classes" in example or "label" in example:
+                shown = image_labels(example)
             else:
-                there = np.setdiff1d(np.unique(example["semantic"]), [IGNORED, *range(shift)])
-                kept["labels"] = _present(there - shift, count)
+                shift = len(source.class_names) - count
+                shown = np.setdiff1d(np.unique(example["semantic"]), [IGNORED, *range(shift)]) - shift
+            kept["labels"] = _present(shown, count)
         return kept
 
 

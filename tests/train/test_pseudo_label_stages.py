@@ -31,7 +31,7 @@ class Guarded(Mapping):
         self.example = example
 
     def __getitem__(self, name):
-        assert name in self.ALLOWED, f"{name} was read"
+        assert name in self.ALLOWED or name not in self.example, f"{name} was read"
         return self.example[name]
 
     def __iter__(self):
