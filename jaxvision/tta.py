@@ -51,9 +51,8 @@ class TTA:
         image = np.empty((1, width, 0))
         result = mirror({**result, "image": image}, self.flip_pairs)
         if "joints" in result:
-            result["joints"] = mirror({"keypoints": result["joints"][None], "image": image}, self.flip_pairs)[
-                "keypoints"
-            ][0]
+            alone = mirror({"keypoints": result["joints"][None], "image": image}, self.flip_pairs)
+            result["joints"] = alone["keypoints"][0]
         if "class_boxes" in result:
             result["class_boxes"] = mirror({"boxes": result["class_boxes"], "image": image})["boxes"]
         if "keypoint_scores" in result:

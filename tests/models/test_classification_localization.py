@@ -138,7 +138,7 @@ def test_any_classifier_is_a_trunk(name):
     alone = jax.eval_shape(create(name).init, jax.random.key(0), batch)
     assert variables["params"]["trunk"] == alone["params"]["trunk"]
     outputs = jax.eval_shape(architecture.model.apply, variables, batch)
-    assert outputs["box_numbers"].shape == (2, 3, 4) and "c5" in outputs
+    assert outputs["box_numbers"].shape == (2, 3, 4) and "c1" in outputs
     found = jax.eval_shape(architecture.predict, outputs, batch)
     assert {k: v.shape for k, v in found.items()} == {"probabilities": (2, 3), "class_boxes": (2, 3, 4)}
 

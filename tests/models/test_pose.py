@@ -128,6 +128,20 @@ def test_a_later_stage_moves_joints_in_squares_around_them(network, cascade):
     np.testing.assert_allclose(moved, first + step, atol=1e-3)
 
 
+def test_the_gradient_of_a_later_stage_is_finite_where_all_joints_are_one(cascade):
+    """As they are in the beginning: the torso has no length then."""
+    batch = cascade.batch([example(0), example(1)])
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        return cascade.architecture.model.apply({"params": params}, batch)["joints"].sum()
+
+    found = gradient(cascade.variables["params"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    assert np.abs(found["joints"]["bias"]).max() > 0 and np.abs(found["stage2"]["joints"]["bias"]).max() > 0
+
+
 def test_a_later_stage_sees_what_is_around_the_joint(cascade):
     """Another picture there changes what it says; where the picture is the same, nothing changes."""
     batch = cascade.batch([example(0), example(0)])

@@ -146,7 +146,8 @@ def unmeasured(key, shape) -> jax.Array:
 
 def diameter(joints: jax.Array, torso: tuple[int, int]) -> jax.Array:
     """(...) the distance between opposite joints of the torso, of joints (...,J,2)."""
-    return jnp.maximum(jnp.linalg.norm(joints[..., torso[0], :] - joints[..., torso[1], :], axis=-1), SMALLEST)
+    square = ((joints[..., torso[0], :] - joints[..., torso[1], :]) ** 2).sum(-1)
+    return jnp.sqrt(jnp.maximum(square, SMALLEST**2))  # whose gradient is finite where the two are one
 
 
 def squares_around(centres: jax.Array, sides: jax.Array) -> jax.Array:
