@@ -27,6 +27,20 @@ def test_a_loop_of_ones_own_stays_short():
     assert len([line for line in lines if line.strip()]) <= 20
 
 
+def test_alpha_is_chosen_by_the_metric(prepared):
+    """On eight steps each: every alpha is trained and scored, and the best is named whatever its loss."""
+    environment = os.environ | {"TFDS_DATA_DIR": prepared("single"), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, EXAMPLES / "choose_alpha.py", "8"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    rows = re.findall(r"alpha ([\d.]+): loss ([\d.]+), .* loc/top1 ([\d.]+)$", run.stdout, re.M)
+    assert [float(alpha) for alpha, *_ in rows] == [0.1, 1, 10, 100]
+    losses, scores = ([float(row[i]) for row in rows] for i in (1, 2))
+    assert losses[0] < losses[-1]  # which would always choose the least alpha
+    best = re.search(r"best by loc/top1: alpha ([\d.]+), --config\.losses\.box=([\d.]+)", run.stdout)
+    assert best[1] == best[2] == rows[scores.index(max(scores))][0]
+
+
 def test_finetuning_a_new_head_lowers_the_loss(scenes_dir, tmp_path):
     environment = os.environ | {"TFDS_DATA_DIR": scenes_dir, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, EXAMPLES / "finetune_torchvision.py"]

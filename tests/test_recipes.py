@@ -63,12 +63,10 @@ def on_scenes(config):
     With those a trunk of frozen norms gives losses in the hundreds, and at the published rates a step leads to infinity.
     """
     joints = {"joints": 14} if "joints" in config.architecture else {}
-    classifier = any(room in REGISTRY[config.architecture.name] for room in (".backbones.", ".weak."))
-    data = {
-        "source": f"scenes/{'people' if joints else 'single' if classifier else 'shapes'}",
-        "train": "train",
-        "validation": "validation",
-    }
+    name = config.architecture.name
+    single = any(room in REGISTRY[name] for room in (".backbones.", ".weak.")) or name == "classification_localization"
+    kind = "people" if joints else "single" if single else "shapes"
+    data = {"source": f"scenes/{kind}", "train": "train", "validation": "validation"}
     rate = {"learning_rate": 1e-6}
     return configs.override(config, {"data": data, "architecture": joints, "init": (), "optimizer": rate})
 
