@@ -3,6 +3,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from small import Network, create, example
 from tiny import tiny_config
@@ -175,6 +176,44 @@ def test_only_the_last_stage_has_gradients(cascade):
         for name, tree in gradient(cascade.variables["params"]).items()
     }
     assert moved == {"trunk": False, "fc6": False, "joints": False, "errors2": False, "stage2": True}
+
+
+def test_a_later_stage_learns_to_bring_joints_home():
+    """From a first stage that says the same of both pictures, after some hundred steps on them."""
+    network = Network("pose", stages=2, samples=5, sigma=2.0)
+    batch = network.batch(network.pictures)
+    truth = batch["keypoints"][:, 0, :, :2]
+    params = jax.tree.map(jnp.array, network.variables["params"])
+    params["joints"]["bias"] = (truth.mean(0) / 64 - 0.5).ravel()
+    extent = np.linalg.norm(truth[:, 1] - truth[:, 4], axis=-1)
+    errors = (truth.mean(0) - truth) / extent[:, None, None]
+    params["errors2"] = jnp.stack([errors.mean(0), errors.std(0)])
+    others = {name: leaf for name, leaf in params.items() if name != "stage2"}
+    optimizer = optax.adam(5e-3)
+
+    @jax.jit
+    def step(stage, state, key):
+        def loss(stage):
+            rngs = {"dropout": key, "sampler": key}
+            variables = {"params": {**others, "stage2": stage}}
+            total, count = network.architecture.losses(
+                network.architecture.model.apply(variables, batch, train=True, rngs=rngs), batch
+            )["joint"]
+            return total / count
+
+        value, gradient = jax.value_and_grad(loss)(stage)
+        update, state = optimizer.update(gradient, state)
+        return optax.apply_updates(stage, update), state, value
+
+    stage, losses = params["stage2"], []
+    state = optimizer.init(stage)
+    for t in range(300):
+        stage, state, value = step(stage, state, jax.random.key(t))
+        losses.append(float(value))
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) / 3
+    found = network.forward({"params": {**others, "stage2": stage}}, batch)[0]["joints"]
+    before, after = (np.linalg.norm(joints - truth, axis=-1).mean() for joints in (truth.mean(0), found))
+    assert after < before / 2
 
 
 @pytest.fixture(scope="module")
