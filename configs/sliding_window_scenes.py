@@ -2,7 +2,7 @@
 
 python train.py --config=configs/sliding_window_scenes.py --workdir=runs/sliding_window_scenes
 
-reaches: (not measured yet)
+reaches: mean_iu 0.23 validation and test seed 0 600 s
 """
 
 from configs import fcn8s_scenes
