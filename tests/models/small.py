@@ -53,19 +53,8 @@ NARROW = dict(  # a dilated ResNet of few channels
     dropout=0.0,
     norm="batch",
 )
-CLASSIFIERS = (
-    "acol",
-    "alexnet",
-    "cam",
-    "darknet",
-    "googlenet",
-    "mobilenet_v3",
-    "nin",
-    "resnet",
-    "squeezenet",
-    "vgg",
-    "zfnet",
-)
+BACKBONES = ("alexnet", "darknet", "googlenet", "mobilenet_v3", "nin", "resnet", "squeezenet", "vgg", "zfnet")
+CLASSIFIERS = (*BACKBONES, "acol", "cam")
 WITHOUT_BACKGROUND = (*CLASSIFIERS, "classification_localization")
 SMALL = {
     "acol": dict(

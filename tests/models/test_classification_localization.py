@@ -2,13 +2,14 @@ import jax
 import numpy as np
 import pytest
 from runs import lines
-from small import CLASSIFIERS, SMALL, Network, create, example, shapes
+from small import BACKBONES, SMALL, Network, create, example, shapes
 from tiny import tiny_config
 
 from jaxvision import architecture as architectures
 from jaxvision.batch import blank
+from jaxvision.models.backbones.trunk import classifier_trunk
 from jaxvision.models.single_object.classification_localization import CODINGS, losses, predict
-from jaxvision.models.single_object.features import classifier_trunk, regression_loss
+from jaxvision.models.single_object.features import regression_loss
 from jaxvision.train.init import load_variables
 from jaxvision.train.stages import run
 
@@ -127,7 +128,7 @@ def test_it_is_vgg16_with_four_outputs_more_or_four_for_each_class():
     assert params["fc6"]["kernel"].shape == (7 * 7 * 512, 4096)
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_any_classifier_is_a_trunk(name):
     backbone = {"name": name, **SMALL[name]}
     architecture = architectures.create(
@@ -154,7 +155,10 @@ def test_a_trunk_brings_its_colours():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backbone": "mask_rcnn"}, "A backbone is a classifier; mask_rcnn is for instance_segmentation"),
+        (
+            {"backbone": "mask_rcnn"},
+            "A backbone is a classifier with a trunk; mask_rcnn, for instance_segmentation, is none",
+        ),
         ({"backbone": {"depths": (1,)}}, "A backbone needs the name of a classifier"),
         ({"backbone": "resnet51"}, "There is no architecture 'resnet51'; did you mean"),
         ({"backbone": "alexnet", "norm": "frozen"}, "'alexnet' has no option 'norm'"),

@@ -9,7 +9,7 @@ from jaxvision.data.scenes import open_scenes
 
 RNG = np.random.default_rng(0)
 DETECTORS = ["detection", "instance_segmentation"]
-SINGLE = ("classification", "map_localization")  # tasks of scenes of one object
+SINGLE = ("classification", "localization", "map_localization")  # tasks of scenes of one object
 
 
 def prediction(boxes, **fields):
@@ -103,6 +103,8 @@ def perfect(task, example):
     truth = task.truth(example)
     if "boxes" in truth and "label" not in truth:
         truth = {name: value[~example["crowd"]] for name, value in truth.items()}
+    if task.name == "localization":
+        return {"probabilities": np.eye(6)[truth["label"]], "class_boxes": np.tile(truth["boxes"][0], (6, 1))}
     if task.name == "map_localization":
         maps = example["masks"][0, ..., None] * (np.arange(6) == truth["label"])
         return {"probabilities": np.eye(6)[truth["label"]], "class_maps": maps * 1.0, "size": maps.shape[:2]}
@@ -128,6 +130,7 @@ def evaluated(task, source, rows, alter=lambda result: result):
         ("instance_segmentation", ["box/AP", "mask/AP", "mask/AP75", "mask/AP/person"]),
         ("segmentation", ["mean_iu", "pixel_accuracy", "mean_iu/class/person"]),
         ("classification", ["top1", "precision@1", "recall@5", "mean_class_accuracy"]),
+        ("localization", ["top1", "loc/top1", "loc/top5", "loc/gt_known", "loc/corloc"]),
         ("map_localization", ["top1", "loc/top1", "loc/gt_known", "loc/corloc", "max_box_acc", "pointing"]),
         ("multi_label", ["mAP", "mAP/voc07", "AP/person", "precision@1", "recall@5"]),
     ],
@@ -172,9 +175,9 @@ def test_evaluators_of_two_parts_merge_to_that_of_the_whole(name, shapes, single
     np.testing.assert_equal(first.compute(), whole.compute())
 
 
-@pytest.mark.parametrize("name", ["detection", "segmentation", "multi_label", *SINGLE])
+@pytest.mark.parametrize("name", ["detection", "segmentation", "multi_label", "pose", *SINGLE])
 def test_nothing_given_is_an_error(name, shapes, single):
-    with pytest.raises(ValueError, match=r"no (image|labelled pixel) was given"):
+    with pytest.raises(ValueError, match=r"no (image|labelled pixel|labelled joint) was given"):
         tasks.get(name).evaluator(single if name in SINGLE else shapes).compute()
 
 
@@ -203,6 +206,8 @@ def test_truth_and_results_can_be_drawn_and_listed(name, shapes, single):
         assert sum(rows[0]["share_of_pixels"].values()) == pytest.approx(1)
     elif name == "multi_label":
         assert [row["class_name"] for row in rows] == [names[k] for k in np.unique(example["classes"]) - 1]
+    elif "joints" in result:
+        assert len(rows) == 1 and rows[0]["keypoints"] == result["joints"].ravel().tolist()
     else:
         assert len(rows) == 5 and rows[0]["class_name"] == names[example["label"]] and rows[0]["score"] == 1
 

@@ -17,7 +17,8 @@ from jaxvision.architecture import Architecture
 from jaxvision.batch import real_rows
 from jaxvision.losses.cross_entropy import softmax_cross_entropy
 from jaxvision.losses.reduction import spread
-from jaxvision.models.single_object.features import classifier_trunk, dense_features, regression_loss
+from jaxvision.models.backbones.trunk import classifier_trunk
+from jaxvision.models.single_object.features import dense_features, regression_loss
 from jaxvision.ops import boxes as box_ops
 from jaxvision.ops.images import normalize
 

@@ -1,4 +1,4 @@
-"""What networks that regress one object's place have in common: any classifier's trunk, and features that know where.
+"""What networks that regress one object's place have in common: features that know where, and the losses.
 
 The mean of a map does not know where in it something was: the last map is flattened.
 """
@@ -10,32 +10,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxvision.architecture import create
 from jaxvision.layers.conv import he_normal
 from jaxvision.losses.box_regression import l1, l2, smooth_l1
-from jaxvision.models.backbones.classification import IMAGENET_MEAN, IMAGENET_STD
 from jaxvision.ops.pool import adaptive_avg_pool
 
 LOSSES = ("l2", "l1", "smooth_l1")
-
-
-def classifier_trunk(backbone: str | Mapping[str, Any], **options) -> tuple[nn.Module, tuple, tuple]:
-    """(the trunk, mean and deviation of the colours that it takes) of a registered classifier.
-
-    backbone: its name, or a dict of `name` and options. options: more of them, which go before those; None is none.
-    Raises ValueError for what is no classifier, and for an option that it has not.
-    """
-    described = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
-    if "name" not in described:
-        raise ValueError("A backbone needs the name of a classifier: backbone=dict(name='resnet', ...).")
-    described |= {name: value for name, value in options.items() if value is not None}
-    classifier = create(described.pop("name"), num_classes=1, **described)
-    if classifier.task != "classification" or not hasattr(classifier.model, "trunk"):
-        raise ValueError(f"A backbone is a classifier; {classifier.name} is for {classifier.task}.")
-    if getattr(classifier.model, "transform_input", False):
-        return classifier.model.trunk, (0.5,) * 3, (0.5,) * 3
-    model = classifier.model
-    return model.trunk, getattr(model, "mean", IMAGENET_MEAN), getattr(model, "std", IMAGENET_STD)
 
 
 def dense_features(

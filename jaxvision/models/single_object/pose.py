@@ -21,7 +21,8 @@ from jaxvision.architecture import Architecture
 from jaxvision.batch import INPUTS, real_rows
 from jaxvision.data.loader import load
 from jaxvision.losses.reduction import spread
-from jaxvision.models.single_object.features import classifier_trunk, dense_features, regression_loss
+from jaxvision.models.backbones.trunk import classifier_trunk
+from jaxvision.models.single_object.features import dense_features, regression_loss
 from jaxvision.ops.images import normalize
 from jaxvision.ops.warp import warp
 

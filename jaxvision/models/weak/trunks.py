@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from jaxvision.architecture import REGISTRY, create
-from jaxvision.models.backbones.classification import IMAGENET_MEAN, IMAGENET_STD
+from jaxvision.architecture import REGISTRY
+from jaxvision.models.backbones.trunk import classifier_trunk
 from jaxvision.ops.images import normalize
 from jaxvision.suggest import suggest
 
@@ -38,15 +38,12 @@ def open_trunk(form: Form, options: Mapping[str, Any], fields: Mapping[str, Any]
     options: of the classifier's function, fields: of the trunk's module; both in place of the form's.
     Raises ValueError for what is no classifier, another option or field.
     """
-    architecture = create(form.name, **{"num_classes": 1, **form.options, **options})
-    trunk, fields = getattr(architecture.model, "trunk", None), {**form.trunk, **fields}
-    if architecture.task != "classification" or trunk is None:
-        raise ValueError(f"The backbone is a classifier with a trunk; {form.name!r}, for {architecture.task}, is none.")
+    trunk, *colours = classifier_trunk({"name": form.name, **form.options, **options})
+    fields = {**form.trunk, **fields}
     known = {field.name for field in dataclasses.fields(trunk)} - {"parent", "name"}
     for field in fields:
         if field not in known:
             raise ValueError(f"The trunk of {form.name!r} has no field {field!r}; {suggest(field, known)}")
-    colours = (getattr(architecture.model, n, d) for n, d in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
     return trunk.clone(**fields), *colours
 
 
