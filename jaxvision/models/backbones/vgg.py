@@ -113,7 +113,7 @@ class Block(nn.Module):
 
 
 class VGGClassifier(nn.Module):
-    """`logits` (B, num_classes) from c5 pooled to 7x7, beside the trunk's maps. Raises ValueError for images too small."""
+    """`logits` (B, num_classes) from the last map, pooled to 7x7, beside all maps. Raises ValueError for images too small."""
 
     trunk: VGG
     num_classes: int
@@ -124,7 +124,7 @@ class VGGClassifier(nn.Module):
     @nn.compact
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
         maps = self.trunk(network_input(batch, 2 ** len(self.trunk.depths)), train)
-        x = adaptive_avg_pool(maps["c5"], 7)
+        x = adaptive_avg_pool(maps[f"c{len(self.trunk.depths)}"], 7)
         x = x.reshape(len(x), -1)
         for name in ("fc6", "fc7"):
             x = nn.relu(nn.Dense(self.fc, kernel_init=he_normal, dtype=self.dtype, name=name)(x))
