@@ -237,7 +237,8 @@ def work(name: str, seed: int, share: float, runs: pathlib.Path, quick: bool, ch
     entry, directory, began = ENTRIES[name], place(runs, name, seed), time.perf_counter()
     if entry.of:
         return {**entry.look(place(runs, entry.of, seed)), "seconds": time.perf_counter() - began}
-    changes = {**({"data": {"validation": "validation[:100]"}} if quick else {}), **(changes or {})}
+    few = {"data": {"train": FEW, "validation": "validation[:100]"}} if quick else {}
+    changes = {**few, **(changes or {})}
     config, found = plan(name, seed, share, runs, changes), {}
     if entry.rates:
         scores, rate = chosen(config, entry.rates[1:2] if quick else entry.rates, directory)

@@ -96,7 +96,7 @@ def work(name: str, seed: int, share: float, runs: pathlib.Path, quick: bool, ch
     """Trains a run and returns its score."""
     from jaxvision.train.stages import run
 
-    few = {"data": {"validation": "validation[:100]"}} if quick else {}
+    few = {"data": {"train": "train[:500]", "validation": "validation[:100]"}} if quick else {}
     config, began = plan(name, seed, share, few | (changes or {})), time.perf_counter()
     scores = run(config, str(place(runs, name, seed)))["validation"]
     return {"score": scores[TASKS[RUNS[name].task].metric], "seconds": time.perf_counter() - began}

@@ -43,12 +43,12 @@ def get_config(words="cam,crf"):
         return config
     seeds = next((word for word in chosen if word in CLASSIFIERS), "cam")
     config.data.weak = dict(inexact=dict(level="image"))
-    settings = dict(SEEDS[seeds], threshold=0.3)
+    settings = dict(SEEDS[seeds], threshold=0.35)
     if "sec" in chosen:
         settings |= dict(certain=0.6)  # what is not certain is no seed, and the CRF is in the loss
         config.architecture.loss = dict(sec=SEC)
     elif "nocrf" not in chosen:
-        settings |= dict(crf=CRF)
+        settings |= dict(crf=CRF, threshold=0.25)
     config.stages = stages(CLASSIFIERS[seeds], settings)
     return config
 
@@ -56,20 +56,24 @@ def get_config(words="cam,crf"):
 def stages(classifier, settings):
     """Simple images, complex ones, their pseudo labels, and the segmenter."""
 
-    def learn(name, source, steps, **changes):
-        return dict(
-            name=name,
-            architecture=classifier,
-            data=dict(source=source, test=""),
-            steps=steps,
-            evaluate=dict(every=steps),
-            optimizer=dict(ema=0.99),
-            **changes,
-        )
-
     return (
-        learn("simple", "scenes/single", 1400),
-        learn("classify", "scenes/shapes", 1000, init=((".*", "simple"),)),
+        dict(
+            name="simple",
+            architecture={**classifier, "multi_label": False},
+            data=dict(source="scenes/single", test=""),
+            steps=1200,
+            batch_size=32,
+            evaluate=dict(every=1200),
+        ),
+        dict(
+            name="classify",
+            architecture=classifier,
+            data=dict(test=""),
+            init=((".*", "simple"),),
+            steps=500,
+            evaluate=dict(every=500),
+            optimizer=dict(learning_rate=1e-3, ema=0.99),
+        ),
         dict(
             name="labels",
             fit=FIT,

@@ -5,12 +5,14 @@ import pathlib
 import runpy
 import sys
 
+import jax
 import numpy as np
 import pytest
 from claims import keep, measured, place, recipe, shortened
 
 from jaxvision import config as configs
 from jaxvision import create, tasks
+from jaxvision.batch import blank
 
 ROOT = pathlib.Path(__file__).parents[1]
 FIT = "jaxvision.models.weak.pseudo_labels:fit_pseudo_labels"
@@ -27,11 +29,16 @@ def claims():
 
 
 def architectures_of(config):
-    """Those of a config's stages, made; a stage's options go upon the config's."""
+    """Those of a config's stages, made; a stage's options go upon the config's. Classifiers of fewer blocks score, too."""
     for stage in config.stages or ({},):
         own = configs.override(config, {"architecture": stage.get("architecture", {})})
         options = own.architecture.to_dict()
-        yield create(options.pop("name"), num_classes=7, **options)
+        architecture = create(options.pop("name"), num_classes=7, **options)
+        if architecture.name == "vgg":
+            batch = blank(tasks.get(architecture.task).fields, config.data.canvas, classes=7)
+            variables = jax.eval_shape(architecture.init, jax.random.key(0), batch)
+            assert jax.eval_shape(architecture.model.apply, variables, batch)["logits"].shape == (1, 7)
+        yield architecture
 
 
 def test_a_shortened_recipe_keeps_its_stages():

@@ -63,12 +63,13 @@ def fit_pseudo_labels(
     look = _maps_of(architecture, seeds, layer)
 
     def maps() -> Iterator[tuple[int, np.ndarray]]:
+        there = jax.device_put(variables)
         every = 0.5 if sys.stderr.isatty() else 30
         with tqdm.tqdm(total=len(source), unit="image", mininterval=every, dynamic_ncols=True) as bar:
             for batch in load(batches):
                 present = _present(batch, source)
                 image = batch["image"] if batch["image"].dtype == np.uint8 else 255 * batch["image"]
-                found = look(variables, {name: batch[name] for name in INPUTS})
+                found = look(there, {name: batch[name] for name in INPUTS})
                 labels = np.asarray(make(found, present, image, batch["image_size"]))
                 for i in np.flatnonzero(batch["real"]):
                     sizes = batch["image_size"][i], batch["original_size"][i]
