@@ -85,8 +85,8 @@ def test_evaluate_gives_the_runs_own_scores(workdirs, name, tmp_path, capsys):
         assert scores[metric] == (value if value is None else pytest.approx(value, rel=1e-5))
     assert "validation" in printed and "loss" in printed and f"{scores['loss']:.4f}" in printed
     assert (tmp_path / "out" / "predictions.json").exists() == (name == "mask_rcnn")
-    drawn = {"fcn8s": {"confusion"}, "mask_rcnn": {"confusion", "precision_recall", "error_types"}}
-    assert {path.stem for path in (tmp_path / "out").glob("*.png")} == drawn.get(name, set())
+    drawn = {"mask_rcnn": {"confusion", "precision_recall", "error_types"}}
+    assert {path.stem for path in (tmp_path / "out").glob("*.png")} == drawn.get(name, {"confusion"})
     if name == "fcn8s":
         lines = [line.split() for line in printed.split("\n\n")[1].splitlines()]
         assert lines[0][:4] == ["class", "pixels", "accuracy", "iu"]

@@ -244,7 +244,8 @@ def test_worker_processes_end_with_the_iterator():
 
 def test_a_label_beyond_those_of_a_source_with_a_background():
     class Labelled(list):
-        name, class_names, flip_pairs, sizes = "labelled", ("background", "cat", "dog"), (), None
+        name, class_names, sizes = "labelled", ("background", "cat", "dog"), None
+        keypoint_names = flip_pairs = ()
 
     def batches(label):
         example = {"image": np.zeros((8, 8, 3), np.uint8), "image_id": 5, "label": label}

@@ -157,7 +157,7 @@ def test_a_trunk_brings_its_colours():
     [
         (
             {"backbone": "mask_rcnn"},
-            "A backbone is a classifier with a trunk; mask_rcnn, for instance_segmentation, is none",
+            "A backbone is a classifier with a trunk; 'mask_rcnn', for instance_segmentation, is none",
         ),
         ({"backbone": {"depths": (1,)}}, "A backbone needs the name of a classifier"),
         ({"backbone": "resnet51"}, "There is no architecture 'resnet51'; did you mean"),

@@ -22,7 +22,9 @@ def classifier_trunk(backbone: str | Mapping[str, Any], **options) -> tuple[nn.M
     classifier = create(described.pop("name"), num_classes=1, **described)
     model = classifier.model
     if classifier.task != "classification" or not hasattr(model, "trunk"):
-        raise ValueError(f"A backbone is a classifier with a trunk; {classifier.name}, for {classifier.task}, is none.")
+        raise ValueError(
+            f"A backbone is a classifier with a trunk; {classifier.name!r}, for {classifier.task}, is none."
+        )
     if getattr(model, "transform_input", False):
         return model.trunk, (0.5,) * 3, (0.5,) * 3
     return model.trunk, getattr(model, "mean", IMAGENET_MEAN), getattr(model, "std", IMAGENET_STD)
