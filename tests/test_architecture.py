@@ -23,8 +23,8 @@ def test_every_name_leads_to_an_architecture():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mask_rnn", {}, r"no architecture 'mask_rnn'; did you mean \"mask_rcnn\"\? Known: alexnet, "),
-        ("qqq", {"num_classes": 2}, r"no architecture 'qqq'; Known: alexnet"),
+        ("mask_rnn", {}, r"no architecture 'mask_rnn'; did you mean \"mask_rcnn\"\? Known: acol, alexnet, "),
+        ("qqq", {"num_classes": 2}, r"no architecture 'qqq'; Known: acol, alexnet"),
         ("fcn8s", {"num_class": 2}, r"'fcn8s' has no option 'num_class'; did you mean \"num_classes\""),
         ("mask_rcnn", {"backbone": "resnet18_fpn"}, r"'mask_rcnn' needs the option\(s\) num_classes"),
     ],
