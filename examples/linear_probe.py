@@ -27,7 +27,7 @@ else:
     variables = architecture.init(jax.random.key(0), blank((), CANVAS))
 
 features, labels = {}, {}
-for split in ("train[:1000]", "validation[:200]"):
+for split in ("train[:25%]", "validation[:40%]"):
     source = open_source("scenes/single", split)
     batches = Batches(source, batch_size=8, fields=("label",), canvases=[CANVAS])
     rows = [split_host(batch)[0] for batch in load(batches)]
