@@ -19,7 +19,7 @@ TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 @functools.cache
 def compare(name: str) -> dict:
     """What `python test_agreement.py NAME` finds."""
-    flags = f"--xla_force_host_platform_device_count={DEVICES} --xla_backend_optimization_level=0"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={DEVICES}"
     flags += " --xla_cpu_collective_call_terminate_timeout_seconds=600"  # a busy machine may let a device wait
     environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": TESTS, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(

@@ -26,7 +26,7 @@ HOST_STEPS = 100
 
 def start(workdir, *arguments, devices=1):
     """`train.py` on a tiny FCN, in a process group of its own, as a terminal would make it."""
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     command = [sys.executable, "train.py", f"--config={TESTS / 'tiny.py'}:fcn8s", f"--workdir={workdir}", *arguments]
     return subprocess.Popen(
         command,
