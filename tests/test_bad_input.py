@@ -81,6 +81,14 @@ BAD = {
     "whole numbers that are not uint8": ({"image": lambda i: i.astype(int)}, "image is int64; give uint8"),
     "another semantic": ({"semantic": lambda s: s[:9]}, r"semantic has shape \(9, 64\)"),
     "semantic class 4": ({"semantic": row(5, 4)}, r"semantic is 4 at row 5, column 0; classes are 0..3"),
+    "labels of pixels for another number of classes": (
+        {"semantic_labels": lambda _: np.zeros((64, 64, 3), bool)},
+        r"semantic_labels have shape \(64, 64, 3\) .* give \(64, 64, 4\), one for each class",
+    ),
+    "labels of pixels that are not 0 and 1": (
+        {"semantic_labels": lambda _: np.full((64, 64, 4), 2)},
+        "semantic_labels .* other values than 0 and 1",
+    ),
     "label 9": ({"label": lambda _: 9}, "label is 9"),
 }
 

@@ -13,8 +13,8 @@ class CopyPaste:
 
     The other picture is scaled to fit into this one, its shape kept, and laid at random inside. What is pasted hides what
     lies beneath: masks lose the pixels, boxes become those of what is left, areas shrink, joints are no longer visible,
-    and an object of which nothing is left is dropped. The semantic map takes the other's pixels. Crowds are not pasted.
-    Masks keep hard edges: the paper finds that blending them changes nothing.
+    and an object of which nothing is left is dropped. The semantic map and overlapping labels take the other's pixels. Crowds
+    are not pasted. Masks keep hard edges: the paper finds that blending them changes nothing.
     Raises ValueError where a picture has no masks, and where it has proposals, which were found without what is pasted.
     """
 
@@ -71,8 +71,10 @@ def _joined(example, other):
     """Both pictures' objects, the other's pixels where its masks are."""
     above = other["masks"].any(axis=0)
     new = {**example, "image": np.where(above[..., None], other["image"], example["image"])}
-    if "semantic" in example:
-        new["semantic"] = np.where(above, other["semantic"], example["semantic"])
+    for name in ("semantic", "semantic_labels"):
+        if name in example:
+            pasted = above.reshape(above.shape + (1,) * (example[name].ndim - 2))
+            new[name] = np.where(pasted, other[name], example[name])
     for name in OBJECT_FIELDS:
         if name in example:
             rows = example[name], other[name]

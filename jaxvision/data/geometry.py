@@ -11,6 +11,7 @@ import numpy as np
 
 IGNORED = 255  # in semantic maps
 MEAN_COLOUR = (124, 116, 104)  # ImageNet's: what a widened picture shows beyond its edge, as torchvision's recipes do
+PICTURES = ("image", "semantic", "semantic_labels")  # (H, W, ...)
 OBJECT_FIELDS = ("boxes", "classes", "crowd", "difficult", "area", "masks", "keypoints", "annotation_ids", "captions")
 
 
@@ -53,19 +54,15 @@ def mirror(example, flip_pairs=()):
         return _joints(lambda xy: np.stack([width - xy[..., 0], xy[..., 1]], axis=-1))(k[:, order])
 
     def mirrored(array):
-        return np.ascontiguousarray(array[..., ::-1])
-
-    def image(array):
         return np.ascontiguousarray(array[:, ::-1])
 
     return _mapped(
         example,
         {
-            "image": image,
+            **dict.fromkeys(PICTURES, mirrored),
             "boxes": boxes,
             "proposals": boxes,
-            "masks": mirrored,
-            "semantic": mirrored,
+            "masks": lambda masks: np.ascontiguousarray(masks[..., ::-1]),
             "keypoints": keypoints,
         },
     )
@@ -84,11 +81,10 @@ def turn(example):
     return _mapped(
         example,
         {
-            "image": turned((0, 1)),
+            **dict.fromkeys(PICTURES, turned((0, 1))),
             "boxes": boxes,
             "proposals": boxes,
             "masks": turned((1, 2)),
-            "semantic": turned((0, 1)),
             "keypoints": _joints(lambda xy: np.stack([xy[..., 1], width - xy[..., 0]], axis=-1)),
         },
     )
@@ -116,7 +112,7 @@ def resize(example, height, width, interpolation=cv2.INTER_LINEAR):
     columns = ((np.arange(width) + 0.5) * old_width / width).astype(np.int64)
 
     def nearest(array):
-        return array[..., rows, :][..., columns]
+        return array[rows][:, columns]
 
     def boxes(b):
         return b * np.tile(ratio, 2)
@@ -124,11 +120,11 @@ def resize(example, height, width, interpolation=cv2.INTER_LINEAR):
     return _mapped(
         example,
         {
+            **dict.fromkeys(PICTURES, nearest),
             "image": lambda image: cv2.resize(image, (width, height), interpolation=interpolation),
             "boxes": boxes,
             "proposals": boxes,
-            "masks": nearest,
-            "semantic": nearest,
+            "masks": lambda masks: masks[:, rows][:, :, columns],
             "keypoints": _joints(lambda xy: xy * ratio),
             "area": lambda area: area * ratio.prod(),
         },
@@ -164,17 +160,13 @@ def cut(example, y1, x1, y2, x2):
         inside = ((k[..., :2] >= offset) & (k[..., :2] <= offset + limit)).all(axis=-1, keepdims=True)
         return _joints(lambda xy: xy - offset)(k * inside)
 
-    def window(array):
-        return array[..., y1:y2, x1:x2]
-
     new = _mapped(
         example,
         {
-            "image": lambda image: image[y1:y2, x1:x2],
+            **dict.fromkeys(PICTURES, lambda array: array[y1:y2, x1:x2]),
             "boxes": clipped,
             "proposals": proposals,
-            "masks": window,
-            "semantic": window,
+            "masks": lambda masks: masks[:, y1:y2, x1:x2],
             "keypoints": keypoints,
         },
     )
@@ -219,19 +211,19 @@ def pad(example, top, left, height, width, colour):
     rows, columns = slice(top, top + old_height), slice(left, left + old_width)
     offset = np.array([left, top], np.float32)
 
-    def image(array):
-        ground = np.empty((height, width, 3), array.dtype)
-        ground[...] = colour
-        ground[rows, columns] = array
-        return ground
-
     def laid(fill):
         def lay(array):
-            ground = np.full((*array.shape[:-2], height, width), fill, array.dtype)
-            ground[..., rows, columns] = array
+            ground = np.empty((height, width, *array.shape[2:]), array.dtype)
+            ground[...] = fill
+            ground[rows, columns] = array
             return ground
 
         return lay
+
+    def masks(array):
+        ground = np.zeros((len(array), height, width), array.dtype)
+        ground[:, rows, columns] = array
+        return ground
 
     def boxes(b):
         return b + np.tile(offset, 2)
@@ -239,11 +231,12 @@ def pad(example, top, left, height, width, colour):
     return _mapped(
         example,
         {
-            "image": image,
+            "image": laid(colour),
             "boxes": boxes,
             "proposals": boxes,
-            "masks": laid(0),
+            "masks": masks,
             "semantic": laid(IGNORED),
+            "semantic_labels": laid(False),
             "keypoints": _joints(lambda xy: xy + offset),
         },
     )

@@ -33,8 +33,8 @@ class Batches:
     """Random access to the batches of a source.
 
     source: a `Source`. fields: the batch fields beside the image; training with the transform `border_weights` adds
-      `pixel_weights`, with `mix_up` `mix` and the other's label, and a source with proposals (`max_proposals` of an image)
-      `proposals` and `proposals_valid`.
+      `pixel_weights`, with `mix_up` `mix` and the other's label, a source of `overlapping` labels `semantic_labels` to
+      `semantic`, and one with proposals (`max_proposals` of an image) `proposals` and `proposals_valid`.
     canvases: (height, width) pairs; every image goes to the one on which it is largest, and a batch holds images of one
       canvas. stretch: images fill it, their shape not kept.
     scales: training draws one for each batch and takes so large a canvas, its sides multiples of 32.
@@ -89,6 +89,8 @@ class Batches:
             )
         if self.weights:
             self.fields += ("pixel_weights",)
+        if "semantic" in self.fields and getattr(source, "overlapping", False):
+            self.fields += ("semantic_labels",)
         self.max_proposals = getattr(source, "max_proposals", 0)
         if self.max_proposals:
             self.fields = tuple(dict.fromkeys((*self.fields, *REGIONS)))

@@ -48,6 +48,11 @@ class ObjectCrop:
             semantic = window["semantic"]
             other = (semantic != classes[chosen]) & (semantic != IGNORED)
             window["semantic"] = np.where(other, semantic.dtype.type(0), semantic)
+            if "semantic_labels" in window:
+                labels = window["semantic_labels"].copy()
+                labels[..., np.arange(labels.shape[-1]) != classes[chosen]] = False
+                labels[..., 0] = ~labels[..., classes[chosen]] & (semantic != IGNORED)
+                window["semantic_labels"] = labels
         return window
 
     def _moved(self, box, rng):

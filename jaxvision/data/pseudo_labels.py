@@ -23,6 +23,8 @@ POINTER = "pseudo_labels.json"
 class PseudoLabels(Wrapper):
     """The images of a source with the maps of a folder, ID.png, in place of every annotation: nothing else is passed on."""
 
+    overlapping = False
+
     def __init__(self, source: Source, folder: str):
         super().__init__(source)
         self.folder = folder

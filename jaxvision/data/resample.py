@@ -9,8 +9,8 @@ from jaxvision.data.geometry import IGNORED, MEAN_COLOUR, tight_boxes
 def resample(example, x, y):
     """A new example whose pixels show what was at columns x, rows y (H, W), 0 the centre of the first pixel.
 
-    The image is read bilinearly, masks and semantic map by the nearest pixel. From beyond the picture come the mean
-    colour, semantic 255 and no object. Where there are masks boxes become theirs and areas change with them; objects of
+    The image is read bilinearly, masks, semantic map and labels by the nearest pixel. From beyond the picture come the
+    mean colour, semantic 255 and no object. Where there are masks boxes become theirs and areas change with them; objects of
     which nothing is left stay, for the caller to drop. Boxes without masks and joints are left as they are.
     """
     height, width = example["image"].shape[:2]
@@ -24,6 +24,8 @@ def resample(example, x, y):
     if "semantic" in example:
         semantic = example["semantic"]
         new["semantic"] = np.where(inside, semantic[rows, columns], semantic.dtype.type(IGNORED))
+    if "semantic_labels" in example:
+        new["semantic_labels"] = example["semantic_labels"][rows, columns] & inside[..., None]
     if "masks" in example:
         new["masks"] = example["masks"][:, rows, columns] * inside
         new["boxes"] = tight_boxes(new["masks"])

@@ -1,7 +1,8 @@
 """Sources by name: what a config's `data.source` and splits mean.
 
 A source is a random-access sequence of examples, dicts of numpy arrays at the image's own resolution, with `name`,
-`class_names`, `keypoint_names`, `flip_pairs`, `sigmas`, `sizes`, and `annotations(i)`: an example without its image.
+`class_names`, `keypoint_names`, `flip_pairs`, `sigmas`, `sizes`, and `annotations(i)`: an example without its image. One whose
+`overlapping` is True has `semantic_labels` (H, W, classes) bool beside `semantic`, all classes of a pixel.
 """
 
 import os

@@ -31,7 +31,8 @@ def validate(
     height, or more than a pixel outside (up to a pixel they are clipped); classes that are not N whole numbers in
     1..num_classes-1; other object fields that have not N rows; masks not 0/1 or of another size than the image;
     keypoints not (N, K, 3), not finite, of a visibility other than 0, 1, 2, or with another K than num_joints; a semantic map
-    of another size or with values that are neither below num_semantic_classes (default num_classes) nor 255; a label
+    of another size or with values that are neither below num_semantic_classes (default num_classes) nor 255, or
+    semantic_labels beside it that are not (H, W, classes) of 0 and 1; a label
     outside 0..num_labels-1 (default num_classes), or labels that are not num_labels of 0 and 1. No objects at all is fine.
     `where` begins the message; default the image's id and file. Where the semantic map comes from a file, `mask_file`, that
     is named too.
@@ -47,6 +48,8 @@ def validate(
     if "semantic" in example:
         count = num_classes if num_semantic_classes is None else num_semantic_classes
         example["semantic"] = check.semantic(size, count)
+        if "semantic_labels" in example:
+            example["semantic_labels"] = check.semantic_labels(size, count)
     count = num_classes if num_labels is None else num_labels
     if "label" in example:
         label = example["label"]
@@ -241,3 +244,13 @@ class _Checker:
                 f"classes are 0..{count - 1} and {IGNORED} is ignored",
             )
         return semantic.astype(np.int32, copy=False)
+
+    def semantic_labels(self, size, count):
+        labels = self.array("semantic_labels", integer=True)
+        if labels.shape != (*size, count) or not np.isin(labels, (0, 1)).all():
+            self.fail(
+                f"semantic_labels have shape {labels.shape} or other values than 0 and 1 in an image of {size[0]} x "
+                f"{size[1]}",
+                f"give ({size[0]}, {size[1]}, {count}), one for each class",
+            )
+        return labels.astype(bool, copy=False)

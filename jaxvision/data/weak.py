@@ -180,7 +180,7 @@ def weaken(source: Source, settings: Mapping[str, Mapping]) -> Source:
     """The source with weaker labels; none: the source as it is.
 
     settings: kinds with their arguments, e.g. dict(incomplete=dict(share=0.1), inexact=dict(level="box")).
-    Raises ValueError for an unknown kind or argument, and values that cannot be meant.
+    Raises ValueError for an unknown kind or argument, values that cannot be meant, and a set of overlapping labels.
     """
     if not settings:
         return source
@@ -196,6 +196,8 @@ def weaken(source: Source, settings: Mapping[str, Mapping]) -> Source:
     if isinstance(steps[0], Incomplete):
         ids = list(rows_by_id(source))
         kept, steps = steps[0].kept(ids), steps[1:]
+    if steps and getattr(source, "overlapping", False):
+        raise ValueError(f"data.weak: overlapping labels, as {source.name} has them, can be made incomplete alone")
     return WeakSource(source, steps, kept)
 
 

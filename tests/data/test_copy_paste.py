@@ -12,6 +12,7 @@ def rectangle(height, width, *boxes, value=0, **fields):
     for mask, (x1, y1, x2, y2) in zip(masks, boxes):
         mask[y1:y2, x1:x2] = 1
     classes = np.arange(len(boxes), dtype=np.int32) + 1 + value
+    semantic = (masks * classes[:, None, None]).max(0, initial=0).astype(np.int32)
     return {
         "image": np.full((height, width, 3), value, np.uint8),
         "boxes": tight_boxes(masks),
@@ -19,7 +20,8 @@ def rectangle(height, width, *boxes, value=0, **fields):
         "crowd": np.zeros(len(boxes), bool),
         "area": masks.sum((1, 2)).astype(np.float32),
         "masks": masks,
-        "semantic": (masks * classes[:, None, None]).max(0, initial=0).astype(np.int32),
+        "semantic": semantic,
+        "semantic_labels": semantic[..., None] == np.arange(12),
         "captions": [f"object {c}" for c in classes],
         **fields,
     }
@@ -39,6 +41,7 @@ def test_by_hand():
     assert new["keypoints"][2].tolist() == joints[0].tolist()
     assert (new["image"][:4, 2:4] == 10).all() and new["image"].sum() == 10 * 8 * 3
     np.testing.assert_array_equal(new["semantic"] == 11, new["masks"][2] == 1)
+    np.testing.assert_array_equal(new["semantic_labels"], new["semantic"][..., None] == np.arange(12))
     assert not (new["masks"].sum(0) > 1).any()
     assert_same(example, rectangle(8, 8, (0, 0, 4, 4), (6, 6, 8, 8), keypoints=joints))
 

@@ -159,6 +159,43 @@ def test_copy_paste_brings_objects_of_other_images():
     assert ids[0] == ids[1]
 
 
+class Overlapping(Rectangles):
+    """Each class's pixels are all that its rectangles cover."""
+
+    overlapping = True
+
+    def annotations(self, index):
+        example = super().annotations(index)
+        labels = np.zeros((*example["semantic"].shape, 4), bool)
+        for label, mask in zip(example["classes"], example["masks"]):
+            labels[mask > 0, label] = True
+        labels[..., 0] = ~labels.any(-1)
+        return {**example, "semantic_labels": labels}
+
+
+def test_overlapping_labels_stay_on_their_pixels_and_go_to_segmenters_alone():
+    """Also where the picture is flipped, cut, scaled and padded: the class on top is one of a pixel's, and of one class the
+    map says all."""
+    sizes = ((64, 64), (40, 60)) * 8
+    seen = 0
+    for options in ({"seed": None}, {"transforms_config": {**TRANSFORMS, "random_scale": {}, "elastic": {"sigma": 2}}}):
+        batches = make(Overlapping(sizes, (3,)), canvases=[(32, 48)], fields=("semantic",), **options)
+        for batch in (batches[t] for t in range(4)):
+            labels, semantic = batch["semantic_labels"], batch["semantic"]
+            assert labels.shape == (4, 32, 48, 4) and labels.dtype == bool
+            counted = semantic != 255
+            assert not labels[~counted].any() and not counted.all()
+            top = np.take_along_axis(labels, np.where(counted, semantic, 0)[..., None], -1)[..., 0]
+            assert top[counted].all()
+            np.testing.assert_array_equal(labels[..., 0] & counted, semantic == 0)
+            one = labels.sum(-1) == 1
+            np.testing.assert_array_equal(labels.argmax(-1)[one], semantic[one])
+            seen += (labels.sum(-1) > 1).sum()
+    assert seen > 1000
+    for source, fields in ((Overlapping(), ("label",)), (Rectangles(), ("semantic",))):
+        assert "semantic_labels" not in make(source, fields=fields)[0]
+
+
 def test_skip_bad_takes_the_next_and_counts():
     source = Rectangles(sizes=((64, 64),) * 4, broken=(1, 2))
     batch = make(source, skip_bad=True)[0]

@@ -45,6 +45,24 @@ def test_other_classes_stay_where_they_are_to_be_learnt_too():
         assert any(both) != alone
 
 
+def test_of_overlapping_labels_the_objects_own_stays_also_where_another_lies_above():
+    example = picture()
+    labels = example["semantic"][..., None] == np.arange(4)
+    labels[14:18, 28:60, 3] = True  # reaches under the object that is cut out, and into what is ignored
+    example["semantic_labels"] = labels
+    for seed in range(8):
+        found = ObjectCrop(side=24, context=1.2)(example, np.random.default_rng(seed))
+        own, counted = found["semantic"].max(initial=0, where=found["semantic"] < 255), found["semantic"] != 255
+        shown = found["semantic_labels"]
+        assert shown.shape == (24, 24, 4) and not shown[..., [k for k in (1, 2, 3) if k != own]].any()
+        np.testing.assert_array_equal(shown[..., 0], counted & ~shown[..., own])
+        if own == 2:
+            np.testing.assert_array_equal(shown[..., 2], labels[3:27, 28:52, 2])
+        whole = ObjectCrop(24, 1.2, alone=False)(example, np.random.default_rng(seed))["semantic_labels"]
+        np.testing.assert_array_equal(shown[..., own], whole[..., own])
+        assert own == 3 or (whole[..., 2] & whole[..., 3]).any()
+
+
 def test_regions_are_connected_and_ignored_pixels_are_none():
     boxes, classes = objects(picture(False))
     np.testing.assert_array_equal(boxes, [[30, 10, 50, 20], [0, 30, 6, 40]])

@@ -64,6 +64,7 @@ def scene(seed, height=12, width=17, objects=3, joints=3):
         "masks": masks,
         "keypoints": keypoints,
         "semantic": semantic,
+        "semantic_labels": semantic[..., None] == np.arange(5),
         "captions": [f"object {n}" for n in range(objects)],
     }
 
@@ -112,6 +113,7 @@ def test_every_transform_keeps_its_hands_off_the_input_and_its_dtypes(transform,
             assert after[name].dtype == value.dtype and after[name].ndim == value.ndim, name
     size = after["image"].shape[:2]
     assert after["semantic"].shape == size and after["masks"].shape[1:] == size
+    np.testing.assert_array_equal(after["semantic_labels"], after["semantic"][..., None] == np.arange(5))
     counts = {len(after[name]) for name in ("boxes", "classes", "crowd", "area", "masks", "keypoints", "captions")}
     assert len(counts) == 1
     again = transform(example, np.random.default_rng(seed))
@@ -132,6 +134,7 @@ def test_flip_by_hand():
         "proposals": np.array([[0, 0, 3, 1]], np.float32),
         "keypoints": np.array([[[1, 0.5, 2], [3.5, 0.25, 1], [0, 0, 0]]], np.float32).repeat(2, 0),
         "semantic": np.array([[1, 2, 3, 255]], np.int32),
+        "semantic_labels": np.array([[[1, 0], [0, 0], [1, 1], [0, 1]]], bool),
         "masks": np.array([[[1, 0, 0, 0]], [[0, 1, 1, 1]]], np.uint8),
     }
     flipped = Flip(1.0, ((0, 1),))(example, np.random.default_rng(0))
@@ -141,6 +144,7 @@ def test_flip_by_hand():
     assert flipped["proposals"].tolist() == [[1, 0, 4, 1]]
     assert flipped["keypoints"][0].tolist() == [[0.5, 0.25, 1], [3, 0.5, 2], [0, 0, 0]]
     assert flipped["semantic"].tolist() == [[255, 3, 2, 1]]
+    assert flipped["semantic_labels"].tolist() == [[[0, 1], [1, 1], [0, 0], [1, 0]]]
     assert flipped["masks"][0].tolist() == [[0, 0, 0, 1]]
 
 

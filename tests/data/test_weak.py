@@ -208,3 +208,14 @@ def test_training_alone_is_weak(scenes_dir):
     task = tasks.get("segmentation")
     assert len(loop.make_batches(config, "train", task, train=True).source) == 8
     assert len(loop.make_batches(config, "validation", task, train=False).source) == 16
+
+
+def test_overlapping_labels_can_be_fewer_and_nothing_else():
+    source = Many()
+    source.overlapping = True
+    assert len(weaken(source, {"incomplete": {"share": 0.5}})) == 200
+    for kind in ({"inaccurate": {"rate": 0.5}}, {"inexact": {}}):
+        with pytest.raises(
+            ValueError, match="overlapping labels, as rectangles has them, can be made incomplete alone"
+        ):
+            weaken(source, kind)

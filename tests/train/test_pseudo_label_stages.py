@@ -173,3 +173,5 @@ def test_labels_that_are_not_there(tmp_path):
     assert with_pseudo_labels(source, "") is source
     with pytest.raises(ImageError, match=r"image 100: .* made of another source"):
         PseudoLabels(source, str(tmp_path))[0]
+    source.overlapping = True  # which maps of a network are not
+    assert not PseudoLabels(source, str(tmp_path)).overlapping
