@@ -1,9 +1,9 @@
 """The embedded data: procedural scenes with boxes, masks, joints and captions, as a TensorFlow Datasets builder.
 
-`scenes/shapes` has 1 to 6 objects of six classes a scene, `scenes/full` ten handwritten digits as well, `scenes/single`
-one object, and `scenes/people` one large person. A scene is a pure function of (config, split, number, version). Sets
-are prepared once, as ArrayRecord, and read without TensorFlow. `open_scenes` gives a source for the loader; the builder
-also works by itself.
+`scenes/shapes` has 1 to 6 objects of six classes a scene, `scenes/overlapping` says of such scenes also what lies beneath,
+`scenes/full` has ten handwritten digits as well, `scenes/single` one object, and `scenes/people` one large person. A scene
+is a pure function of (config, split, number, version). Sets are prepared once, as ArrayRecord, and read without TensorFlow.
+`open_scenes` gives a source for the loader; the builder also works by itself.
 """
 
 import contextlib
@@ -27,15 +27,18 @@ SPLITS = ("train", "validation", "test")
 VERSION = "1.0.0"  # raise it with any change to a pixel or an annotation
 MOST = 6  # objects in a scene
 COPIES = 10  # of each class in a deck
+PICTURES = {"image", "instances", "shapes"}
 _ID_STRIDE = 1_000_000  # image ids of different splits never meet
 
 
 @dataclasses.dataclass(eq=False)
 class SceneConfig(tfds.core.BuilderConfig):
-    """classes: without background. most: 1 to `most` objects a scene. examples: how many of each split are prepared."""
+    """classes: without background. most: 1 to `most` objects a scene. overlapping: whole shapes of up to 8 classes are kept
+    beside what is visible. examples: how many of each split are prepared."""
 
     classes: tuple[str, ...] = SHAPES
     most: int = MOST
+    overlapping: bool = False
     style: drawing.Style = dataclasses.field(default_factory=drawing.Style)
     examples: dict[str, int] = dataclasses.field(
         default_factory=lambda: {"train": 4000, "validation": 500, "test": 500}
@@ -50,6 +53,7 @@ CONFIGS = {
             description="Five shapes and a person, 1 to 6 a scene.",
             style=drawing.Style(crowds=0.02),
         ),
+        SceneConfig(name="overlapping", description="Five shapes and a person, 1 to 6 a scene.", overlapping=True),
         SceneConfig(
             name="full",
             description="Shapes, persons and ten handwritten digits, 1 to 6 a scene.",
@@ -98,6 +102,8 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             "image_id": tfds.features.Scalar(np.int64),
             "objects": tfds.features.Sequence(objects),
         }
+        if self.builder_config.overlapping:  # bit c is set where an object of class c lies, seen or not
+            features["shapes"] = features["instances"]
         return tfds.core.DatasetInfo(
             builder=self,
             description="Procedural scenes of textured, overlapping objects with boxes, masks, joints and captions.",
@@ -112,7 +118,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split, count):
         for number in range(count):
             example = scene(self.builder_config, split, number)
-            for key in ("image", "instances"):  # encoded here: TFDS would encode arrays by TensorFlow
+            for key in example.keys() & PICTURES:  # encoded here: TFDS would encode arrays by TensorFlow
                 example[key] = _png(example[key])
             yield number, example
 
@@ -171,7 +177,11 @@ def scene(config: SceneConfig, split: str, number: int) -> dict:
     for entry, caption in zip(objects, _relate(objects)):
         entry["caption"] = caption
     image_id = SPLITS.index(split) * _ID_STRIDE + number
-    return {"image": image, "instances": instances, "image_id": image_id, "objects": objects}
+    example = {"image": image, "instances": instances, "image_id": image_id, "objects": objects}
+    if config.overlapping:
+        bits = [(thing.coverage >= 0.5) * np.uint8(1 << config.classes.index(thing.name)) for thing in things]
+        example["shapes"] = np.bitwise_or.reduce(bits)[..., None]
+    return example
 
 
 def _box(mask: np.ndarray) -> np.ndarray:
@@ -246,7 +256,8 @@ class SceneSource:
     """Random access to one split. A pickled copy opens its files again where it is used.
 
     Examples have image, image_id, file, boxes, classes, crowd, area, masks, keypoints, captions and semantic (class per
-    pixel, 0 = background); with one object a scene also label (0-based, background not counted).
+    pixel, 0 = background); with one object a scene also label (0-based, background not counted). Where `overlapping` they
+    have semantic_labels: the classes of all objects that cover a pixel, whatever lies on top, and background where none does.
     """
 
     keypoint_names = person.JOINTS
@@ -257,6 +268,7 @@ class SceneSource:
         self._config, self._split, self._data_dir = builder.builder_config.name, split, str(builder.data_dir_root)
         self.name = f"scenes/{self._config}"
         self.class_names = ("background", *builder.builder_config.classes)
+        self.overlapping = builder.builder_config.overlapping
         self.sizes = np.full((builder.info.splits[split].num_examples, 2), drawing.SIDE)
 
     def __getstate__(self):
@@ -305,6 +317,9 @@ class SceneSource:
             "captions": [caption.decode() for caption in objects["caption"]],
             "semantic": np.concatenate([[0], classes], dtype=np.int32)[instances],
         }
+        if self.overlapping:
+            shapes = (record["shapes"] >> np.arange(len(self.class_names) - 1) & 1).astype(bool)
+            example["semantic_labels"] = np.concatenate([~shapes.any(-1, keepdims=True), shapes], -1)
         if CONFIGS[self._config].most == 1:
             example["label"] = int(classes[0]) - 1
         return example

@@ -27,7 +27,7 @@ class Source(Protocol):
     def annotations(self, index: int) -> Example: ...
 
 
-SCENES = "scenes/shapes, scenes/full, scenes/single, scenes/people"
+SCENES = "scenes/shapes, scenes/overlapping, scenes/full, scenes/single, scenes/people"
 FORMS = {
     "coco": "ANNOTATIONS.json:IMAGES",
     "folder": "IMAGES:MASKS, folder:IMAGES:TABLE.csv, folder:ROOT",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from drawn import semantic
 
-from jaxvision.data import person, scenes
+from jaxvision.data import drawing, person, scenes
 
 TINY = {"train": 24, "validation": 8, "test": 8}
 
@@ -44,11 +44,37 @@ def test_source_gives_back_what_was_drawn(folder):
         assert example["masks"].dtype == np.uint8
         assert np.array_equal(example["masks"].sum((1, 2)), example["area"])
         assert np.array_equal((example["masks"] * example["classes"][:, None, None]).sum(0), example["semantic"])
-        assert "label" not in example
+        assert "label" not in example and "semantic_labels" not in example and not source.overlapping
 
         annotations = source.annotations(number)
         assert set(annotations) == set(example) - {"image"}
         assert all(np.array_equal(annotations[key], example[key]) for key in annotations)
+
+
+def test_overlapping_labels_are_whole_shapes(tmp_path):
+    """As the objects of the same scene, painted again, cover the picture; what is hidden is labelled as what is seen."""
+    scenes.prepare("overlapping", str(tmp_path), {"train": 12, "validation": 1, "test": 1})
+    source, config, several = (
+        scenes.open_scenes("overlapping", "train", str(tmp_path)),
+        scenes.CONFIGS["overlapping"],
+        0,
+    )
+    assert source.overlapping and len(source.class_names) == 7
+    for number in range(12):
+        names = scenes.deal(config, "train", number)
+        _, things = drawing.paint(scenes._generator("overlapping", "train", number), names, config.style)
+        expected = np.zeros((128, 128, 7), bool)
+        for thing in things:
+            expected[thing.coverage >= 0.5, source.class_names.index(thing.name)] = True
+        expected[..., 0] = ~expected.any(-1)
+        example = source[number]
+        labels, semantic = example["semantic_labels"], example["semantic"]
+        np.testing.assert_array_equal(labels, expected)
+        assert labels.dtype == bool and np.array_equal(source.annotations(number)["semantic_labels"], labels)
+        seen = np.take_along_axis(labels, semantic[..., None], -1)[..., 0]
+        assert seen[semantic > 0].all()
+        several += (labels.sum(-1) > 1).sum()
+    assert several > 12 * 50
 
 
 def test_single_objects_have_a_label(folder):
