@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxvision.data.geometry import IGNORED
-from jaxvision.data.images import read_image
+from jaxvision.data.images import ImageError, read_image
 from jaxvision.data.index_maps import index_map_size, read_index_map
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -44,13 +44,44 @@ class MaskFiles:
             "image_id": int(self.image_ids[i]),
             "file": str(self.images[i]),
             "mask_file": str(self.masks[i]),
-            "semantic": self.read_map(self.masks[i]),
+            **self.maps(i),
         }
+
+    def maps(self, i):
+        return {"semantic": self.read_map(self.masks[i])}
 
     @functools.cached_property
     def sizes(self) -> np.ndarray:
         """(N, 2) heights and widths, of the masks: it takes only their headers, and only where several canvases ask."""
         return np.array([self.map_size(path) for path in self.masks], int).reshape(-1, 2)
+
+
+class LabelFiles(MaskFiles):
+    """The same with semantic_labels (H, W, classes): the classes of a pixel, where it may have several.
+
+    masks: for each image a path for each class but 0, the background, which is where no other is. Such a mask is 1 where
+    its class is, 0 elsewhere, and 255 where that is not known: there the pixel is ignored. `semantic` is the last class of
+    a pixel. On reading raises ImageError, which names the file, also for other values and for masks that differ in size.
+    """
+
+    overlapping = True
+
+    def __init__(self, name: str, class_names: Sequence[str], images: Sequence[Path], masks: Sequence[Sequence[Path]]):
+        super().__init__(name, class_names, images, [paths[0] for paths in masks])
+        self.class_masks = list(masks)
+
+    def maps(self, i):
+        maps = [self.read_map(path) for path in self.class_masks[i]]
+        for path, values in zip(self.class_masks[i], maps):
+            if values.shape != maps[0].shape:
+                raise ImageError(f"{path} is {values.shape} pixels, {self.masks[i]} is {maps[0].shape}; give one size")
+            if wrong := np.setdiff1d(values, (0, 1, IGNORED)).tolist():
+                raise ImageError(f"{path} holds {wrong[0]}; a mask of one class is 0 and 1, and {IGNORED} is ignored")
+        maps = np.stack([np.zeros_like(maps[0]), *maps], -1)
+        labels, ignored = maps == 1, (maps == IGNORED).any(-1)
+        labels[..., 0] = ~labels.any(-1)
+        last = (labels * np.arange(labels.shape[-1])).max(-1)
+        return {"semantic": np.where(ignored, IGNORED, last).astype(np.int32), "semantic_labels": labels}
 
 
 def open_folder(images, masks) -> MaskFiles:
@@ -59,6 +90,8 @@ def open_folder(images, masks) -> MaskFiles:
     A mask's numbers, grey of up to 16 bits or indices of a palette, are classes; 255 is ignored. `classes.txt` beside the
     masks names them, a line each, from class 0 on. Without it they are called "class 0" to the largest in any mask, for
     which every mask is read once; then the folders of training and validation must reach the same class.
+    Where `masks` holds folders and no PNG they are classes that may overlap, see `LabelFiles`, each with a mask for every
+    picture; behind "background" they come in the order of `classes.txt`, or of their names.
     Raises FileNotFoundError for a folder that is missing, and ValueError for one folder given twice or without pictures,
     for pictures without a mask and masks without a picture, for a stem that comes twice, and for names or numbers that
     cannot be classes.
@@ -67,21 +100,38 @@ def open_folder(images, masks) -> MaskFiles:
     if images.resolve() == masks.resolve():
         raise ValueError(f"{images} is given for pictures and for masks; put them into two folders")
     pictures, maps = by_stem(images, SUFFIXES), by_stem(masks, (".png",))
+    folders = () if maps else sorted(path.name for path in masks.iterdir() if path.is_dir() and path.name[0] != ".")
+    stems = sorted(pictures)
+    names = read_names(masks / NAMES) if (masks / NAMES).is_file() else None
+    if folders:
+        names = names or ["background", *folders]
+        if sorted(names[1:]) != folders:
+            raise ValueError(
+                f"{masks / NAMES} names {some(names)}; expected one for the background, and then those of the folders "
+                f"there: {some(folders)}"
+            )
+        maps = {name: by_stem(masks / name, (".png",)) for name in names[1:]}
+        for name in maps:
+            _match(images, pictures, masks / name, maps[name])
+        paths = [tuple(maps[name][stem] for name in maps) for stem in stems]
+        return LabelFiles(images.name, names, [pictures[stem] for stem in stems], paths)
+    _match(images, pictures, masks, maps)
+    paths = [maps[stem] for stem in stems]
+    return MaskFiles(images.name, names or _counted(paths), [pictures[stem] for stem in stems], paths)
+
+
+def _match(images: Path, pictures: dict[str, Path], masks: Path, maps: dict[str, Path]) -> None:
+    """Raises ValueError where there are no pictures or masks, or one of them is without the other."""
     for path, found, kind in (images, pictures, "pictures"), (masks, maps, "PNG masks"):
         if not found:
             raise ValueError(
                 f"there are no {kind} in {path}; a set of masks takes a folder of pictures and one of PNGs"
             )
-    for these, others, path in (pictures, maps, masks), (maps, pictures, images):
+    for these, others, folder, path in (pictures, maps, images, masks), (maps, pictures, masks, images):
         if alone := [these[stem].name for stem in these if stem not in others]:
-            folder = these[next(iter(these))].parent
             raise ValueError(
                 f"{path} has no file of the same stem for {some(alone)} in {folder}; add it, or take them out"
             )
-    stems = sorted(pictures)
-    paths = [maps[stem] for stem in stems]
-    names = read_names(masks / NAMES) if (masks / NAMES).is_file() else _counted(paths)
-    return MaskFiles(images.name, names, [pictures[stem] for stem in stems], paths)
 
 
 def by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:

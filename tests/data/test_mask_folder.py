@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from devkits import pictures, png, voc_palette, write_folder
 
-from jaxvision.data.images import write_image
+from jaxvision.data.images import ImageError, write_image
 from jaxvision.data.sources import Source, open_source
 
 
@@ -97,6 +97,52 @@ def test_what_does_not_fit_together_is_named(tmp_path):
     assert len(opened(tmp_path)) == 2
     write_image(images / "7.jpg", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r"7\.jpg and 7\.png in .*images have one stem"):
+        opened(tmp_path)
+
+
+def write_classes(root, **classes):
+    """Pictures 0.png, 1.png, ... and a folder of masks for each class, of its maps."""
+    for name, maps in classes.items():
+        (root / "masks" / name).mkdir(parents=True)
+        for n, values in enumerate(maps):
+            (root / "masks" / name / f"{n}.png").write_bytes(png(np.array(values)))
+    (root / "images").mkdir()
+    for n, values in enumerate(maps):
+        write_image(root / "images" / f"{n}.png", np.zeros((*np.shape(values), 3), np.uint8))
+
+
+def test_a_folder_for_each_class_has_overlapping_labels(tmp_path):
+    write_classes(tmp_path, road=[[[0, 1, 1, 0, 1]], [[0]]], car=[[[0, 0, 1, 0, 255]], [[1]]])
+    source = pickle.loads(pickle.dumps(opened(tmp_path)))
+    assert isinstance(source, Source) and source.overlapping and source.class_names == ("background", "car", "road")
+    example = source[0]
+    assert example["semantic"].tolist() == [[0, 2, 2, 0, 255]] and example["semantic"].dtype == np.int32
+    wanted = [[[1, 0, 0], [0, 0, 1], [0, 1, 1], [1, 0, 0]]]
+    assert example["semantic_labels"][:, :4].tolist() == wanted and example["semantic_labels"].dtype == bool
+    assert example["file"].endswith("images/0.png") and "masks/" in example["mask_file"]
+    assert source[1]["semantic"].tolist() == [[1]] and source.sizes.tolist() == [[1, 5], [1, 1]]
+    assert source.annotations(1).keys() == source[1].keys() - {"image"}
+    (tmp_path / "masks" / "classes.txt").write_text("nothing\nroad\ncar\n")
+    source = opened(tmp_path)
+    assert source.class_names == ("nothing", "road", "car") and source[0]["semantic"].tolist() == [[0, 1, 2, 0, 255]]
+    assert not hasattr(open_source(f"folder:{tmp_path}/images:{tmp_path}/masks/car"), "overlapping")
+
+
+def test_what_is_wrong_with_folders_for_each_class_is_named(tmp_path):
+    write_classes(tmp_path, road=[[[0, 1]], [[0, 1]]], car=[[[0, 2]], [[1]]])
+    source = opened(tmp_path)
+    with pytest.raises(ImageError, match=r"masks/car/0\.png holds 2; a mask of one class is 0 and 1"):
+        source[0]
+    with pytest.raises(ImageError, match=r"masks/road/1\.png is \(1, 2\) pixels, .*masks/car/1\.png is \(1, 1\)"):
+        source.annotations(1)
+    (tmp_path / "masks" / "classes.txt").write_text("car\nroad\n")
+    with pytest.raises(
+        ValueError, match=r"classes\.txt names car, road; expected one for the background, .* there: car, road"
+    ):
+        opened(tmp_path)
+    (tmp_path / "masks" / "classes.txt").unlink()
+    (tmp_path / "masks" / "road" / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"masks/road has no file of the same stem for 1\.png in .*images; add"):
         opened(tmp_path)
 
 
