@@ -192,7 +192,7 @@ def _predict(options) -> None:
     records = []
     for index, (path, picture) in enumerate(zip(options.images, _pictures(options))):
         image = read_image(path)
-        [result] = predictor([image])
+        [result] = predictor([path])  # which errors name
         write_image(picture, task.draw(image, result, class_names, options.threshold))
         rows = task.records(path, result, class_names)
         records += [{"image_id": index, **row} for row in rows]

@@ -110,16 +110,18 @@ class Predictor:
         self._forward, self._maps = (jax.jit(functools.partial(forward, maps=maps)) for maps in (False, True))
 
     def __call__(self, images: Sequence[np.ndarray | str | os.PathLike]) -> list[Result]:
-        """Raises ValueError for an empty list and for what is not an image, ImageError for a file that cannot be read."""
+        """Raises ValueError for an empty list, for what is not an image, and for one too small for the network, ImageError
+        for a file that cannot be read; each names the image."""
         if self._averages:
             return [semantic(maps) for maps in self.probabilities(images)]
-        images = self.images(images)
-        regions = [self._regions(i, image) for i, image in enumerate(images)]
+        images, names = self.images(images), _names(images)
+        regions = [self._regions(name, image) for name, image in zip(names, images)]
         if self.tta is None:
-            results = self._predict([self._row(image, found) for image, found in zip(images, regions)])
+            results = self._predict([self._row(image, found) for image, found in zip(images, regions)], names)
         else:
             views = self.tta.views()
-            seen = self._predict([self._row(image, r, *v) for image, r in zip(images, regions) for v in views])
+            rows = [self._row(image, r, *v) for image, r in zip(images, regions) for v in views]
+            seen = self._predict(rows, [name for name in names for _ in views])
             results = []
             for i, image in enumerate(images):
                 own = seen[i * len(views) : (i + 1) * len(views)]
@@ -136,39 +138,35 @@ class Predictor:
             raise ValueError(
                 f"Segmenters give probabilities of pixels; {self.architecture.name} is for {self.task.name}."
             )
-        images = self.images(images)
+        images, names = self.images(images), _names(images)
         together = 1 if self.tiles else self.batch_size  # one image's tiles fill batches, and its maps the memory
-        parts = (images[i : i + together] for i in range(0, len(images), together))
-        return (maps for part in parts for maps in self._averaged(part))
+        parts = (slice(i, i + together) for i in range(0, len(images), together))
+        return (maps for part in parts for maps in self._averaged(images[part], names[part]))
 
     def images(self, images: Sequence[np.ndarray | str | os.PathLike]) -> list[np.ndarray]:
         """Images, arrays or paths, as arrays (H,W,3) that were checked; raises as a call does."""
         if isinstance(images, np.ndarray | str | os.PathLike) or not len(images):
             raise ValueError("Give a list of at least one image, arrays or paths.")
-        return [self._image(i, image) for i, image in enumerate(images)]
+        read = (read_image(image) if isinstance(image, str | os.PathLike) else np.asarray(image) for image in images)
+        return [
+            validation.validate({"image": image}, 1, where=name)["image"] for name, image in zip(_names(images), read)
+        ]
 
     def rows(self, images: Sequence[np.ndarray | str | os.PathLike]) -> list[dict[str, np.ndarray]]:
         """Each image as the network sees it: a row of a batch, on its canvas, with the regions that are proposed in it.
 
         `original_size` is the host's. Raises as a call does.
         """
-        return [self._row(image, self._regions(i, image)) for i, image in enumerate(self.images(images))]
+        return [self._row(image, self._regions(n, image)) for n, image in zip(_names(images), self.images(images))]
 
-    def _image(self, index: int, image) -> np.ndarray:
-        where = f"image {index}"
-        if isinstance(image, str | os.PathLike):
-            where, image = os.fspath(image), read_image(image)
-        return validation.validate({"image": np.asarray(image), "image_id": index}, 1, where=where)["image"]
-
-    def _regions(self, index: int, image: np.ndarray) -> np.ndarray | None:
+    def _regions(self, name: str, image: np.ndarray) -> np.ndarray | None:
         """The proposals in an image, or None where the network looks at none."""
         if self.proposals is None:
             return None
-        example = {"image": image, "image_id": index, "proposals": self.proposals(image)}
-        found = validation.validate(example, 1, where=f"image {index}")["proposals"]
+        found = validation.validate({"image": image, "proposals": self.proposals(image)}, 1, where=name)["proposals"]
         if not len(found):
             raise ValueError(
-                f"image {index}: nothing is proposed in it; take other settings, a smaller min_size, or leave it out."
+                f"{name}: nothing is proposed in it; take other settings, a smaller min_size, or leave it out."
             )
         return found
 
@@ -206,7 +204,7 @@ class Predictor:
                 size = fit(original, canvas)
         return preprocess.resized(mirror({"image": image})["image"] if mirrored else image, size, rule), canvas
 
-    def _averaged(self, images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    def _averaged(self, images: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[np.ndarray]:
         """Each image's mean of the probabilities in every window of every view."""
         tta = self.tta or TTA(flip=False)
         totals = {}
@@ -219,7 +217,7 @@ class Predictor:
                     for y, x, weight in tiles.windows(seen.shape[:2]):
                         rows.append(_laid(seen[y, x], tiles.size, image.shape[:2]))
                         places.append((i, mirrored, seen.shape[:2], y, x, weight))
-            for n, result in self._outcomes(rows, self._maps):
+            for n, result in self._outcomes(rows, [names[place[0]] for place in places], self._maps):
                 i, mirrored, size, y, x, weight = places[n]
                 probabilities = result["pixel_probabilities"]
                 if i not in means:
@@ -235,12 +233,12 @@ class Predictor:
             total /= views
             yield total
 
-    def _predict(self, rows: Sequence[dict]) -> list[Result]:
-        results = dict(self._outcomes(rows, self._forward))
+    def _predict(self, rows: Sequence[dict], names: Sequence[str]) -> list[Result]:
+        results = dict(self._outcomes(rows, names, self._forward))
         return [results[i] for i in range(len(rows))]
 
-    def _outcomes(self, rows: Sequence[dict], forward: Callable) -> Iterator[tuple[int, Result]]:
-        """(index, result) of every row, as the network gives them."""
+    def _outcomes(self, rows: Sequence[dict], names: Sequence[str], forward: Callable) -> Iterator[tuple[int, Result]]:
+        """(index, result) of every row, as the network gives them. names: of the rows' images."""
         kinds = {}  # images of one canvas and dtype go together
         for i, row in enumerate(rows):
             sizes = tuple(value.shape for value in row.values())
@@ -250,7 +248,12 @@ class Predictor:
                 chosen = members[start : start + self.batch_size]
                 filled = chosen + chosen[-1:] * (self.batch_size - len(chosen))
                 batch = {name: np.stack([rows[i][name] for i in filled]) for name in INPUTS if name in rows[chosen[0]]}
-                predictions = jax.device_get(forward(self.variables, batch))
+                try:
+                    predictions = jax.device_get(forward(self.variables, batch))
+                except ValueError as error:  # of the size for which the network is traced
+                    if self.canvases or self.tiles:
+                        raise
+                    raise ValueError(f"{', '.join(dict.fromkeys(names[i] for i in chosen))}: {error}") from error
                 for r, i in enumerate(chosen):
                     yield i, self._result({name: value[r] for name, value in predictions.items()}, rows[i])
 
@@ -267,6 +270,13 @@ class Predictor:
         if "classes" in result and self.class_names:
             result["names"] = np.array(self.class_names)[result["classes"]]
         return result
+
+
+def _names(images: Sequence) -> list[str]:
+    """What images are called in messages: their paths, or their places in the list."""
+    return [
+        os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {i}" for i, image in enumerate(images)
+    ]
 
 
 def _laid(image: np.ndarray, canvas: tuple[int, int], original: tuple[int, int]) -> dict[str, np.ndarray]:

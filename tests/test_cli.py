@@ -238,6 +238,15 @@ def test_a_missing_image(workdirs, tmp_path):
     assert "missing.png: cannot be read (No such file or directory)" in text
 
 
+def test_an_image_too_small_for_the_network(monkeypatch, files, tmp_path):
+    """At its own size, which is rounded up to multiples of 32, as segmenters see it."""
+    network = jaxvision.create("deconvnet", num_classes=2)
+    monkeypatch.setattr(runs, "load_run", lambda _: (tiny_config("fcn8s"), network, {}, ("background", "cat")))
+    path = next(path for path in files if path.endswith("grey.png"))
+    text = message("predict", "--workdir", tmp_path, "--out", tmp_path / "out", path)
+    assert text.startswith(f"ValueError: {path}: Images of 64x64 are too small for this network")
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_a_truncated_image(workdirs, files, tmp_path, suffix):
     whole = next(path for path in files if path.endswith(suffix))

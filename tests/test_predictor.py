@@ -170,6 +170,24 @@ def test_what_is_no_image_is_an_error(segmenter, images, error, message):
         jaxvision.Predictor(*segmenter)(images)
 
 
+@pytest.mark.parametrize("options", [{}, {"tta": jaxvision.TTA()}, {"batch_size": 2}], ids=str)
+def test_an_image_too_small_for_the_network_is_named(options, tmp_path):
+    """The network says so as it is traced, when it has seen none of its parameters."""
+    path = tmp_path / "small.png"
+    write_image(path, PICTURES[2][:20])
+    image = np.zeros((4, 8, 3), np.uint8)
+    for name, least in (("deconvnet", 224), ("alexnet", 63)):
+        predictor = jaxvision.Predictor(jaxvision.create(name, num_classes=4), {}, **options)
+        with pytest.raises(
+            ValueError, match=rf"^image 0(, .*small\.png)?: Images of 32x32 are too small .* {least} pixels"
+        ):
+            predictor([image, path])
+        with pytest.raises(ValueError, match=r"^\S*small\.png: Images of 32x64 are too small"):
+            predictor([path])
+    with pytest.raises(ValueError, match=r"^Images of 32x32 are too small"):  # which is no image's fault
+        jaxvision.Predictor(predictor.architecture, {}, canvas=(32, 32), **options)([path])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -124,7 +124,9 @@ def test_logits_have_the_images_size(name, size):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_too_small_to_be_covered_is_a_clear_error(name):
     architecture = create(name, fc6_pad=0)
-    with pytest.raises(ValueError, match=r"An image of 64x80 is too small .* raise input_pad, or set fc6_pad=3"):
+    with pytest.raises(
+        ValueError, match=r"An image of 64x80 is too small .* enlarge it, or .* more input_pad or fc6_pad=3"
+    ):
         architecture.init(jax.random.key(0), batch_of(64, 80))
 
 

@@ -147,7 +147,7 @@ class FCN(nn.Module):
         if covered.shape != x.shape:
             raise ValueError(
                 f"An image of {x.shape[1]}x{x.shape[2]} is too small for this network, whose scores cover only "
-                f"{covered.shape[1]}x{covered.shape[2]} of it: raise input_pad, or set fc6_pad=3."
+                f"{covered.shape[1]}x{covered.shape[2]} of it: enlarge it, or build the network with more input_pad or fc6_pad=3."
             )
         return {**maps, "logits": logits}
 
