@@ -74,6 +74,14 @@ def test_pixels_without_a_label_are_no_loss_even_where_they_are_seen():
     assert architecture.losses(outputs, batch)["pixel"][1] == 10
 
 
+def test_more_samples_than_pixels_are_all_pixels():
+    batch = batch_of([example(0, 24)], "segmentation", (6, 8))
+    architecture = create("sliding_window", samples=50)
+    rngs = {name: jax.random.key(0) for name in ("params", "sampler", "dropout")}
+    outputs = jax.eval_shape(lambda: architecture.model.init_with_output(rngs, batch, train=True)[0])
+    assert outputs["pixel_logits"].shape == (1, 48, 4) and outputs["pixels"].shape == (1, 48)
+
+
 def test_fields_of_pixels_are_those_of_the_pixels_seen():
     """Overlapping labels and weights, of which the loss has one for each pixel."""
     rng, (pixels, scores) = np.random.default_rng(0), (np.array([[5, 17], [2, 9]]), np.zeros((2, 2, 3), np.float32))

@@ -97,10 +97,10 @@ class SlidingWindow(nn.Module):
         if train and self.samples:
             priority = jax.random.uniform(self.make_rng("sampler"), (count, height * width))
             labelled = batch["semantic"].reshape(count, -1) != 255
-            _, pixels = lax.top_k(jnp.where(labelled, priority, -1), self.samples)
+            _, pixels = lax.top_k(jnp.where(labelled, priority, -1), min(self.samples, height * width))
             seen = jax.vmap(patches)(x, pixels).reshape(-1, side, side, 3)
             scores = self.trunk(seen, train, False)["logits"]
-            return {"pixel_logits": scores.reshape(count, self.samples, -1), "pixels": pixels}
+            return {"pixel_logits": scores.reshape(*pixels.shape, -1), "pixels": pixels}
         if self.view == "convolution" or train or self.is_initializing():  # in training the scores are the same
             return self.trunk(x, train, True)
 
@@ -158,7 +158,7 @@ def sliding_window(
 
     widths: of its levels, each of `depth` convolutions and a pool. kernel, fc: cells and channels of its dense layer. view:
     "convolution" or "patches", two ways to the same scores. samples: labelled pixels of an image that a training step sees; 0:
-    all. With more samples than pixels `SlidingWindow` cannot be traced. Raises ValueError for another view.
+    all. Raises ValueError for another view.
     """
     if view not in ("convolution", "patches"):
         raise ValueError(f'view {view!r} is not "convolution" or "patches".')
