@@ -22,6 +22,12 @@ def test_of_vgg16_it_is_what_its_layers_add_up_to(blocks):
     assert receptive_field(vgg, f"c{blocks}", (300, 260)) == (added_up(layers),) * 2
 
 
+def test_a_pool_with_switches_sees_as_far_as_one_without():
+    layers = [layer for depth in (2, 2, 3) for layer in BLOCKS[depth]]
+    deconvnet = create("deconvnet", num_classes=2, widths=(2,) * 5, fc=2, fc6_kernel=2)
+    assert receptive_field(deconvnet, "c3", (128, 96)) == (added_up(layers),) * 2
+
+
 def test_of_resnet_with_its_stem_and_strides():
     resnet = create(
         "resnet", num_classes=3, depths=(2, 1, 1, 1), widths=(4, 4, 4, 4), trunk_name="resnet18", stem_width=4
