@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from jaxvision.data.geometry import select
+from jaxvision.data.geometry import is_visible, select
 from jaxvision.data.resample import resample
 
 
@@ -60,7 +60,7 @@ def move(example, matrix, shift):
     new = resample(example, x, y)
     if "proposals" in example:
         found = np.clip(_around(example["proposals"], moved), 0, np.tile(size, 2))
-        new["proposals"] = found[_is_visible(found)].astype(np.float32)
+        new["proposals"] = found[is_visible(found)].astype(np.float32)
     if "keypoints" in example:
         places, seen = moved(example["keypoints"][..., :2]), example["keypoints"][..., 2:]
         inside = ((places >= 0) & (places <= size)).all(-1, keepdims=True) & (seen > 0)
@@ -74,7 +74,7 @@ def move(example, matrix, shift):
         if "area" in example:
             share = np.prod(boxes[:, 2:] - boxes[:, :2], 1) / np.prod(whole[:, 2:] - whole[:, :2], 1)
             new["area"] = (example["area"] * abs(np.linalg.det(matrix)) * share).astype(np.float32)
-        return select(new, _is_visible(boxes))
+        return select(new, is_visible(boxes))
     return new
 
 
@@ -82,7 +82,3 @@ def _around(boxes, moved):
     """(N, 4): the boxes around the moved corners of boxes (N, 4)."""
     corners = moved(boxes[:, [0, 1, 2, 1, 0, 3, 2, 3]].reshape(-1, 4, 2).astype(np.float64))
     return np.concatenate([corners.min(1), corners.max(1)], 1)
-
-
-def _is_visible(boxes):
-    return (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxvision.batch import FIELDS, HOST
+from jaxvision.data.geometry import is_visible
 
 
 def frame_mask(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
@@ -56,7 +57,7 @@ def row(
 def regions(proposals: np.ndarray, count: int) -> dict[str, np.ndarray]:
     """`proposals` (count,4), of (n,4) the first that are a pixel or more wide and high, `proposals_valid`, and
     `lost_proposals`, how many are not."""
-    large = (proposals[:, 2:] - proposals[:, :2] >= 1).all(1)
+    large = is_visible(proposals)
     kept = proposals[large][:count]
     padded = np.zeros((count, 4), np.float32)
     padded[: len(kept)] = kept

@@ -25,6 +25,16 @@ def tight_boxes(masks: np.ndarray) -> np.ndarray:
     return np.stack([x1, y1, x2, y2], axis=1).astype(np.float32) * columns.any(axis=1)[:, None]
 
 
+def pieces(semantic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(boxes (N,4) float32, classes (N,) int32) of the connected parts, of eight neighbours, of each class of a map (H,W) but 0."""
+    boxes, classes = [], []
+    for label in np.setdiff1d(semantic, (0, IGNORED)):
+        _, _, stats, _ = cv2.connectedComponentsWithStats((semantic == label).astype(np.uint8), connectivity=8)
+        boxes += [(x, y, x + width, y + height) for x, y, width, height, _ in stats[1:]]
+        classes += [label] * (len(stats) - 1)
+    return np.array(boxes, np.float32).reshape(-1, 4), np.array(classes, np.int32)
+
+
 def _mapped(example, maps):
     """A new example with each function of `maps` applied to the field of its name, where there is one."""
     return {name: maps[name](value) if name in maps else value for name, value in example.items()}
@@ -154,7 +164,7 @@ def cut(example, y1, x1, y2, x2):
         return np.clip(shifted(b), 0, np.tile(limit, 2))
 
     def proposals(b):
-        return clipped(b)[_is_visible(clipped(b))]
+        return clipped(b)[is_visible(clipped(b))]
 
     def keypoints(k):
         inside = ((k[..., :2] >= offset) & (k[..., :2] <= offset + limit)).all(axis=-1, keepdims=True)
@@ -179,7 +189,7 @@ def cut(example, y1, x1, y2, x2):
         new["boxes"] = np.where(whole[:, None], new["boxes"], tight_boxes(new["masks"]))
     else:
         left, before = _box_area(new["boxes"]), _box_area(example["boxes"])
-        kept = whole | _is_visible(new["boxes"])
+        kept = whole | is_visible(new["boxes"])
     if "area" in example:
         share = np.where(whole, 1, left / np.maximum(before, np.finfo(np.float32).tiny))
         new["area"] = (example["area"] * share).astype(np.float32)
@@ -190,7 +200,8 @@ def _box_area(boxes):
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def _is_visible(boxes):
+def is_visible(boxes):
+    """(N,) which boxes are a pixel or more wide and high."""
     return (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
 
 

@@ -2,10 +2,9 @@
 
 import dataclasses
 
-import cv2
 import numpy as np
 
-from jaxvision.data.geometry import IGNORED, MEAN_COLOUR, cut, pad, resize
+from jaxvision.data.geometry import IGNORED, MEAN_COLOUR, cut, pad, pieces, resize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +67,5 @@ class ObjectCrop:
 
 def objects(example) -> tuple[np.ndarray, np.ndarray]:
     """(boxes (N,4) x1 y1 x2 y2, classes (N,)) of an example's objects, or of the regions of its semantic map."""
-    if "boxes" in example:
-        return np.asarray(example["boxes"], np.float64), np.asarray(example["classes"])
-    boxes, classes = [], []
-    for label in np.setdiff1d(example["semantic"], (0, IGNORED)):
-        region = (example["semantic"] == label).astype(np.uint8)
-        _, _, stats, _ = cv2.connectedComponentsWithStats(region, connectivity=8)
-        for x, y, width, height, _ in stats[1:]:
-            boxes.append((x, y, x + width, y + height))
-            classes.append(label)
-    return np.array(boxes, np.float64).reshape(-1, 4), np.array(classes, int)
+    boxes, classes = (example["boxes"], example["classes"]) if "boxes" in example else pieces(example["semantic"])
+    return np.asarray(boxes, np.float64), np.asarray(classes)

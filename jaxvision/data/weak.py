@@ -10,10 +10,9 @@ import functools
 import zlib
 from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 
-from jaxvision.data.geometry import IGNORED, tight_boxes
+from jaxvision.data.geometry import IGNORED, pieces
 from jaxvision.data.sources import Source, image_labels, label_names, rows_by_id
 from jaxvision.data.wrapper import Wrapper
 from jaxvision.suggest import suggest
@@ -161,16 +160,6 @@ def _fill(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     x1, y1, x2, y2 = np.asarray(boxes, np.float32).reshape(-1, 4).T[..., None]
     rows, columns = (y >= y1) & (y < y2), (x >= x1) & (x < x2)
     return (rows[:, :, None] & columns[:, None, :]).astype(np.uint8)
-
-
-def pieces(semantic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(boxes (N,4) float32, classes (N,) int32) of the connected pieces of each class of a map (H,W) but the background."""
-    masks, classes = [np.zeros((0, *semantic.shape), bool)], []
-    for label in np.setdiff1d(np.unique(semantic), [0, IGNORED]):
-        count, parts = cv2.connectedComponents((semantic == label).astype(np.uint8))
-        masks.append(parts == np.arange(1, count)[:, None, None])
-        classes += [label] * (count - 1)
-    return tight_boxes(np.concatenate(masks)), np.array(classes, np.int32)
 
 
 KINDS = {"incomplete": Incomplete, "inaccurate": Inaccurate, "inexact": Inexact}  # in the order in which they act

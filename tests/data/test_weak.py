@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from tiny import Rectangles
 
+from jaxvision.data.geometry import pieces
 from jaxvision.data.loader import Batches
 from jaxvision.data.sources import rows_by_id
-from jaxvision.data.weak import IMAGE_LEVEL, Inaccurate, Incomplete, pieces, weaken
+from jaxvision.data.weak import IMAGE_LEVEL, Inaccurate, Incomplete, weaken
 from jaxvision.train import loop
 
 

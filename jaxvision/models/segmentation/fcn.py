@@ -22,11 +22,10 @@ from jaxvision.layers.conv import Conv
 from jaxvision.layers.geometry import Geometry
 from jaxvision.layers.norm import Norm
 from jaxvision.models.backbones.alexnet import AlexNet
-from jaxvision.models.backbones.classification import IMAGENET_MEAN, IMAGENET_STD
+from jaxvision.models.backbones.classification import network_input
 from jaxvision.models.backbones.googlenet import GoogLeNet
 from jaxvision.models.backbones.vgg import DEPTHS, VGG
 from jaxvision.models.segmentation.objective import segmenter
-from jaxvision.ops.images import normalize
 from jaxvision.ops.resize import bilinear_kernel, conv_transpose
 
 STRIDES = {32: (), 16: (16,), 8: (16, 8)}  # of the maps that are scored beside the last
@@ -125,7 +124,7 @@ class FCN(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
-        x = normalize(batch["image"], batch["image_size"], IMAGENET_MEAN, IMAGENET_STD)
+        x = network_input(batch)
         maps = self.trunk(x, train)
         geometry = self.trunk.geometry()
         y, here = maps[self.kind.last], geometry[self.kind.last]
