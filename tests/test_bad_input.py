@@ -268,7 +268,10 @@ def coloured(values):
 
 BAD_MASKS = {
     "a class that is not": (lambda v: png(np.where(v == 255, 21, v), palette=voc_palette()), r" is 21 at row 45"),
-    "of another size": (lambda v: png(v[:40], palette=voc_palette()), r" has shape \(40, 64\) in an image of 48 x 64"),
+    "of another size": (
+        lambda v: png(v[:40], palette=voc_palette()),
+        r" has shape \(40, 64\) in an image of 48 x 64; give one of its size",
+    ),
     "without its palette": (coloured, "a picture in colour, not a class map"),
     "of 16 bits": (lambda v: png(np.full(v.shape, 300), 16), r" is 300 at row 0, column 0; classes are 0\.\.20"),
     "cut off": (lambda v: png(v)[:100], "the PNG is cut off"),

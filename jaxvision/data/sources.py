@@ -46,8 +46,8 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
     """The source of one split.
 
     source: "scenes/CONFIG" with split "train", "validation" or "test"; "coco" with split "ANNOTATIONS.json:IMAGES";
-      "folder" with split "IMAGES:MASKS", "IMAGES:TABLE.csv" or the root of folders of classes, or "folder:ROOT" with the
-      name of a folder there; "voc:ROOT", "sbd:ROOT", "voc_detection:ROOT", "ilsvrc:ROOT", "cub:ROOT", "lsp:ROOT", "flic:ROOT"
+      "folder" with split "IMAGES:MASKS", "IMAGES:TABLE.csv" or the root of folders of classes, or "folder:ROOT" with such a
+      split below ROOT; "voc:ROOT", "sbd:ROOT", "voc_detection:ROOT", "ilsvrc:ROOT", "cub:ROOT", "lsp:ROOT", "flic:ROOT"
       or "tfds:BUILDER" with the name of a split; or both at once, "coco:ANNOTATIONS.json:IMAGES", "voc:ROOT:SPLIT". A split of
       that form is a source of its own, so that a run may learn from one and be scored on another. Paths are relative to
       data_dir where that is given, which for scenes and tfds is the folder of prepared sets.
@@ -66,7 +66,7 @@ def open_source(source: str, split: str = "", data_dir: str = "") -> Source:
 
         return open_scenes(kind.removeprefix("scenes/"), rest or split, data_dir or None)
     if kind == "folder" and rest and not own:
-        rest = os.path.join(first, split)
+        rest = ":".join(os.path.join(first, part) for part in split.split(":"))
     if kind in ("coco", "folder"):
         parts = (rest or split).split(":")
         if len(parts) != 2 and not (kind == "folder" and len(parts) == 1 and parts[0]):

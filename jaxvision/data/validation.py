@@ -234,7 +234,7 @@ class _Checker:
         semantic = self.array("semantic", integer=True)
         name = f"semantic ({self.example['mask_file']})" if "mask_file" in self.example else "semantic"
         if semantic.shape != size:
-            self.fail(f"{name} has shape {semantic.shape} in an image of {size[0]} x {size[1]}", "give (H, W)")
+            self.fail(f"{name} has shape {semantic.shape} in an image of {size[0]} x {size[1]}", "give one of its size")
         wrong = (semantic < 0) | (semantic >= count)
         wrong &= semantic != IGNORED
         if wrong.any():

@@ -23,7 +23,8 @@ def test_a_folder_reads_as_it_was_written(tmp_path):
         np.testing.assert_array_equal(example["image"], picture)
         np.testing.assert_array_equal(example["semantic"], values)
         assert example["file"].endswith(f"images/{i}.png") and example["mask_file"].endswith(f"masks/{i}.png")
-    assert open_source("folder", "images:masks", str(tmp_path)).images == source.images
+    for ways in (("folder", "images:masks", str(tmp_path)), (f"folder:{tmp_path}", "images:masks")):
+        assert open_source(*ways).images == source.images and open_source(*ways).masks == source.masks
 
 
 def test_masks_of_any_kind_and_classes_that_are_counted(tmp_path):
