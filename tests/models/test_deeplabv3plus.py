@@ -1,3 +1,6 @@
+import importlib
+import pathlib
+
 import jax
 import numpy as np
 import pytest
@@ -59,3 +62,13 @@ def test_decoder_has_the_papers_channels():
     assert params["decoder1"]["depthwise"]["kernel"].shape == (3, 3, 1, 304)
     assert params["decoder2"]["pointwise"]["kernel"].shape == (1, 1, 256, 256)
     assert params["logits"]["kernel"].shape == (1, 1, 256, 21)
+
+
+@pytest.mark.parametrize(("backbone", "separable"), [("resnet101", False), ("xception65", True)])
+def test_the_recipes_convolutions_are_separable_on_xception_alone(backbone, separable, monkeypatch):
+    """As in the paper's tables, whose ResNets have plain ones in ASPP and decoder."""
+    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parents[2]))
+    options = importlib.import_module("configs.deeplabv3plus_voc").get_config(backbone).architecture.to_dict()
+    params = shapes(**options, num_classes=21, canvas=(65, 65))["params"]
+    for module in (params["aspp"]["conv1"], params["aspp"]["conv3"], params["decoder1"], params["decoder2"]):
+        assert ("depthwise" in module) == separable != ("kernel" in module)
