@@ -12,7 +12,7 @@ losses, `loss=dict(over="images")`, at 1e-10, 1e-12 and 1e-14; `at_once=True` is
 
 Departures: VOC 2012's whole validation set, of which SBD's training set holds a part: give a list of your own as
 `data.validation` to be exact; 175 epochs for the first stage, as the paper has at least, and 60 for the others, a third of
-its days; dropout as in VGG16.
+its days; dropout as in VGG16; images whose longer side is not 500 pixels are scaled to it.
 """
 
 from jaxvision import config as configs
