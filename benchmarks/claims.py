@@ -138,12 +138,13 @@ def command(
     head: Callable[[int, float], list[str]],
     runs: str,
     arguments: Sequence[str] | None = None,
+    once: Sequence[str] = (),
 ) -> None:
     """A benchmark's command line, whose usage is `doc`: runs what is missing, prints the tables and writes its part of the page.
 
     names: of all runs; quick, share: those of --quick, and the share of the steps that they take. work: (name, seed, share,
     folder, whether it is quick) to what a run finds. report: {name: {metric: values}} to the page's lines; head: (seeds, share)
-    to those above. runs: the folder of the runs.
+    to those above. runs: the folder of the runs. once: names that are run with one seed, whatever the others have.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, few steps, nothing written to docs")
@@ -160,8 +161,10 @@ def command(
         return keep(folder, name, seed, work(name, seed, share, folder, options.quick))
     chosen = [name for name in (quick if options.quick else names) if re.search(options.only, name)]
     own = [f"--share={options.share}", f"--runs={options.runs}", *(["--quick"] if options.quick else [])]
-    run_all(script, own, folder, chosen, seeds)
-    text = report({name: values(folder, name, seeds) for name in chosen})
+    own_seeds = {name: 1 if name in once else seeds for name in chosen}
+    for count in sorted(set(own_seeds.values())):
+        run_all(script, own, folder, [name for name in chosen if own_seeds[name] == count], count)
+    text = report({name: values(folder, name, count) for name, count in own_seeds.items()})
     print("\n".join(text))
     if not options.quick and not options.only:
         write_part(title, [*head(seeds, share), "", *text])

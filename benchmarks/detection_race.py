@@ -8,16 +8,15 @@ the recipes' steps. --quick is the race alone with one seed and few steps, to se
 A claim whose difference is within the spread of its seeds is undecided; one that does not hold is said not to.
 """
 
-import argparse
 import dataclasses
+import functools
 import pathlib
-import re
 import time
 from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from claims import judged, keep, mean_and_spread, place, run_all, shortened, table, values, write_part
+from claims import command, judged, mean_and_spread, place, shortened, table
 from claims import recipe as load_recipe
 
 from jaxvision import config as configs
@@ -266,41 +265,31 @@ def speeds(found: dict[str, dict[str, np.ndarray]]) -> list[str]:
     return table(("Faster R-CNN on C4", "AP", "AP50", "image, ms"), rows)
 
 
+def work(name: str, seed: int, share: float, runs: pathlib.Path, quick: bool) -> dict[str, float]:
+    changes = {"data": {"validation": "validation[:100]"}} if quick else None
+    trained = {} if ENTRIES[name].of else train(name, seed, share, runs)
+    return {**trained, **look(name, seed, runs, changes)}
+
+
+def report(found: dict[str, dict[str, np.ndarray]]) -> list[str]:
+    """The race, the claims and the table of speeds, as far as their runs are there."""
+    parts = ((RACE, race), (IDEAS, functools.partial(judged, CLAIMS)), (SPEED, speeds))
+    tables = [table_of(found) for entries, table_of in parts if entries.keys() & found.keys()]
+    return [line for lines in tables for line in (*lines, "")]
+
+
+def head(seeds: int, share: float) -> list[str]:
+    return [
+        f"By `python benchmarks/detection_race.py --seeds={seeds} --share={share:g}`: every system learns by its recipe from",
+        f"the embedded scenes, in {share:g} of its steps, and is scored on 500 others; the systems of the first table have one",
+        "trunk as far as they have that of VGG. Seconds of a training hold its compilations; an image is seen alone, on the",
+        "machine's cores. Means of the seeds and their standard deviations; a difference is taken seed by seed.",
+    ]
+
+
 def main(arguments=None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the race, one seed, few steps, nothing written to docs")
-    parser.add_argument("--seeds", type=int, default=3, help="of the single ideas; the race has one")
-    parser.add_argument("--share", type=float, default=1.0, help="of the recipes' steps")
-    parser.add_argument("--runs", default="runs/race", help="folder that keeps the runs")
-    parser.add_argument("--only", default="", help="only the entries that this pattern finds")
-    parser.add_argument("--worker", nargs=2, metavar=("ENTRY", "SEED"), help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    seeds, share = (1, QUICK) if options.quick else (options.seeds, options.share)
-    runs = pathlib.Path(options.runs).absolute() / ("quick" if options.quick else f"share{share:g}")
-    if options.worker:
-        name, seed = options.worker[0], int(options.worker[1])
-        changes = {"data": {"validation": "validation[:100]"}} if options.quick else None
-        trained = {} if ENTRIES[name].of else train(name, seed, share, runs)
-        return keep(runs, name, seed, {**trained, **look(name, seed, runs, changes)})
-    names = [name for name in (RACE if options.quick else ENTRIES) if re.search(options.only, name)]
-    own = [f"--seeds={options.seeds}", f"--share={options.share}", f"--runs={options.runs}"]
-    own += ["--quick"] if options.quick else []
-    run_all(__file__, own, runs, [name for name in names if name in RACE], 1)
-    run_all(__file__, own, runs, [name for name in names if name not in RACE], seeds)
-    found = {name: values(runs, name, 1 if name in RACE else seeds) for name in names}
-    text = race(found)
-    if not options.quick:
-        text += ["", *judged(CLAIMS, found), "", *speeds(found)]
-    print("\n".join(text))
-    if not options.quick and not options.only:
-        head = [
-            f"By `python benchmarks/detection_race.py --seeds={seeds} --share={share:g}`: every system learns by its recipe from",
-            f"the embedded scenes, in {share:g} of its steps, and is scored on 500 others; the systems of the first table have one",
-            "trunk as far as they have that of VGG. Seconds of a training hold its compilations; an image is seen alone, on the",
-            "machine's cores. Means of the seeds and their standard deviations; a difference is taken seed by seed.",
-            "",
-        ]
-        write_part("Detection", [*head, *text])
+    names, quick = list(ENTRIES), list(RACE)
+    command(__doc__, __file__, "Detection", names, quick, QUICK, work, report, head, "runs/race", arguments, once=quick)
 
 
 if __name__ == "__main__":

@@ -221,11 +221,11 @@ def test_the_command_goes_on_and_writes_its_part_only_in_full(tmp_path, monkeypa
 
     monkeypatch.setattr(module, "run_all", run_all)
 
-    def command(*arguments):
+    def command(*arguments, once=()):
         module.command(
             "usage", "script.py", "Title", ["aa", "bbb"], ["aa"], 0.1, None, lambda found: [json.dumps(
                 {name: of["score"].tolist() for name, of in found.items()})], lambda seeds, share: [f"{seeds} {share:g}"],
-            str(tmp_path), arguments,
+            str(tmp_path), arguments, once,
         )  # fmt: skip
 
     command("--quick", f"--runs={tmp_path}")
@@ -235,6 +235,8 @@ def test_the_command_goes_on_and_writes_its_part_only_in_full(tmp_path, monkeypa
     assert written == [("Title", ["2 1", "", '{"aa": [2, 3], "bbb": [3, 4]}'])] and len(ran) == 5
     command("--seeds=2", "--only=b", f"--runs={tmp_path}")
     assert len(ran) == 5 and len(written) == 1
+    command("--seeds=3", f"--runs={tmp_path}", once=("aa",))
+    assert written[1] == ("Title", ["3 1", "", '{"aa": [2], "bbb": [3, 4, 5]}']) and len(ran) == 6
 
 
 def test_a_worker_keeps_what_it_finds(tmp_path, monkeypatch):
