@@ -5,7 +5,7 @@ python train.py --config=configs/fast_rcnn_scenes.py --workdir=runs/fast_rcnn_sc
 reaches: (not measured yet)
 """
 
-from configs import quickstart
+from configs import quickstart, rcnn_scenes
 
 
 def get_config():
@@ -25,7 +25,7 @@ def get_config():
         detections=20,
         candidates=256,
     )
-    config.data.proposals = dict(method="selective_search", width=0, count=300)
+    config.data.proposals = rcnn_scenes.PROPOSALS
     config.data.test = "test"
     config.evaluate.every = 1000
     return config

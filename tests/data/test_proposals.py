@@ -1,6 +1,8 @@
 import concurrent.futures
 import os
+import pathlib
 import pickle
+import runpy
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ from jaxvision.data.proposals import SelectiveSearch, SlidingBoxes, build
 from jaxvision.data.validation import ExampleError
 from jaxvision.metrics.recall import ProposalRecall
 
+ROOT = pathlib.Path(__file__).parents[2]
 SEARCH = dict(method="selective_search", strategy="single", base_k=150, width=0, min_size=6, count=40)
 
 
@@ -244,11 +247,16 @@ def test_pasted_objects_have_no_proposals():
         paste(example, np.random.default_rng(0), example)
 
 
-def test_selective_search_covers_the_scenes():
-    """0.9 of the objects by an IoU of 0.5 with 300 boxes; `benchmarks/proposals.py` has the table of all of them."""
+@pytest.mark.parametrize("recipe", ["rcnn_scenes", "sppnet_scenes", "fast_rcnn_scenes"])
+def test_selective_search_covers_the_scenes(recipe, monkeypatch):
+    """0.9 of the objects by an IoU of 0.5 with 300 boxes, and none is too small to be proposed; `benchmarks/proposals.py` has
+    the table of all of them."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    settings = runpy.run_path(str(ROOT / "configs" / f"{recipe}.py"))["get_config"]().data.proposals.to_dict()
     recall = ProposalRecall(("background", "object"), (300,))
-    search = SelectiveSearch(base_k=150, inc_k=150, width=0, min_size=8)
+    search = build(settings)
     for i, example in enumerate(draw_many("shapes", "validation", 12)):
         boxes = np.stack([thing["box"] for thing in example["objects"]])
         recall.update(i, search(example["image"]), {"boxes": boxes, "classes": np.ones(len(boxes))})
+        assert (boxes[:, 2:] - boxes[:, :2]).min() >= search.min_size
     assert recall.compute()["recall50@300"] >= 0.9
