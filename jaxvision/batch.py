@@ -55,6 +55,7 @@ HOST = {
     "original_size": Field((2,), np.int32, "height, width of the image before it was fitted to the canvas"),
     "overflow": Field((), np.int32, "objects of the image beyond max_boxes, left out of this batch"),
     "skipped": Field((), np.int32, "unreadable images passed over to fill this row"),
+    "lost_boxes": Field((), np.int32, "objects of no width or height on the canvas, not learnt from"),
     "lost_proposals": Field((), np.int32, "proposals of under a pixel on the canvas, left out of this batch"),
 }
 

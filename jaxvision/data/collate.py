@@ -7,6 +7,8 @@ import numpy as np
 from jaxvision.batch import FIELDS, HOST
 from jaxvision.data.geometry import is_visible
 
+FLAT = 1e-3  # pixels of the canvas: a side that is no longer is none
+
 
 def frame_mask(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
     """A full mask (H,W) read at the cell centres of a size x size grid over box, 0 outside the image: (size,size) uint8."""
@@ -23,17 +25,20 @@ def row(
 ) -> dict[str, np.ndarray]:
     """One row of a batch from an example on its canvas: the named fields, padded, and those of the host.
 
-    Crowd and difficult instances stay in the row with `valid` False, after the others; what exceeds `max_boxes` is left
-    out and counted in `overflow`. Proposals of which less than a pixel is left are counted in `lost_proposals`. Raises
-    KeyError for a field that the example does not have.
+    Crowd and difficult instances stay in the row with `valid` False, after the others, and so do those of no width or
+    height, which are counted in `lost_boxes`; what exceeds `max_boxes` is left out and counted in `overflow`. Proposals of
+    which less than a pixel is left are counted in `lost_proposals`. Raises KeyError for a field that the example does not
+    have.
     """
     out = {name: np.asarray(example[name]) for name in ("image", "image_size")}
     out |= {"real": np.bool_(True), "image_id": np.int64(example["image_id"]), "overflow": np.int32(0)}
     out |= {"original_size": example["original_size"], "skipped": np.int32(example.get("skipped", 0))}
-    out["lost_proposals"] = np.int32(0)
+    out["lost_boxes"] = out["lost_proposals"] = np.int32(0)
     if "boxes" in fields:
         count = len(example["boxes"])
         aside = example.get("crowd", np.zeros(count, bool)) | example.get("difficult", np.zeros(count, bool))
+        flat = ~aside & (example["boxes"][:, 2:] - example["boxes"][:, :2] <= FLAT).any(1)
+        aside, out["lost_boxes"] = aside | flat, np.int32(flat.sum())
         kept = np.argsort(aside, kind="stable")[:max_boxes]
         out["overflow"] = np.int32(np.sum(~aside) - np.sum(~aside[kept]))
         rows = {"valid": ~aside[kept], "mask_boxes": example["boxes"][kept]}

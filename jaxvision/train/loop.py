@@ -156,7 +156,7 @@ class Run:
         if self.step and self.step % config.evaluate.every == 0 and self.step not in self.scores:
             self._evaluate()  # the run was stopped before it could
             self.checkpoints.save(self.state, self._meta(), self.scores[self.step], again=True)
-        counts = {"data/overflow": 0, "data/skipped": 0, "data/lost_proposals": 0}
+        counts = {f"data/{name}": 0 for name in ("overflow", "skipped", "lost_boxes", "lost_proposals")}
         stream = load(self.batches, self.step, config.steps, workers=config.data.workers)
         pending = None  # the last step's metrics: read while the next one runs
         for batch, host in sharding.prefetch(stream, self.mesh):
@@ -189,6 +189,8 @@ class Run:
             say(
                 f"{counts['data/overflow']} objects beyond data.max_boxes {config.data.max_boxes} were left out: raise it."
             )
+        if counts["data/lost_boxes"]:
+            say(f"{counts['data/lost_boxes']} objects of no width or height on the canvas were not learnt from.")
         if counts["data/lost_proposals"]:
             say(f"{counts['data/lost_proposals']} proposals of under a pixel on the canvas were left out.")
         if counts["data/skipped"]:

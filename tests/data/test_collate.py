@@ -25,6 +25,17 @@ def make_example(count, **fields):
     }
 
 
+@pytest.mark.parametrize("box", [[3, 3, 3, 9], [3, 3, 9, 3.0005]])
+def test_an_object_that_has_no_extent_on_the_canvas_is_not_learnt_from(box):
+    example = make_example(3)
+    example["boxes"][0] = box
+    row = collate.row(example, FIELDS_OF_DETECTION, max_boxes=4, mask_size=8)
+    assert row["lost_boxes"] == 1 and row["overflow"] == 0 and row["valid"].tolist() == [True, True, False, False]
+    np.testing.assert_array_equal(row["classes"], [2, 3, 1, 0])
+    crowd = collate.row({**example, "crowd": np.array([True, False, False])}, FIELDS_OF_DETECTION, 4, 8)
+    assert crowd["lost_boxes"] == 0 and crowd["valid"].tolist() == [True, True, False, False]
+
+
 def test_a_frame_by_hand():
     mask = np.arange(1, 26).reshape(5, 5) % 2
     np.testing.assert_array_equal(mask[:2], [[1, 0, 1, 0, 1], [0, 1, 0, 1, 0]])

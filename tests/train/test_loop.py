@@ -9,6 +9,7 @@ import pytest
 from runs import assert_same_state, last_state, lines
 from tiny import Rectangles, tiny_config
 
+from jaxvision.data import collate
 from jaxvision.tasks import segmentation
 from jaxvision.train import loop
 from jaxvision.train.checkpoint import CheckpointError
@@ -252,14 +253,22 @@ def test_a_damaged_checkpoint_can_be_deleted(rectangles, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, last_state(tmp_path)[1], wanted)
 
 
-def test_overflow_is_told(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("flat", "name", "count", "told"),
+    [
+        (0, "overflow", 8, "8 objects beyond data.max_boxes 2 were left out"),
+        (1000, "lost_boxes", 24, "24 objects of no width or height on the canvas were not learnt from"),
+    ],
+)
+def test_what_is_not_learnt_from_is_told(flat, name, count, told, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "open_source", lambda *_: Rectangles(counts=(3,)))
+    monkeypatch.setattr(collate, "FLAT", flat)
 
     task = dataclasses.replace(segmentation.SEGMENTATION, fields=("semantic", "boxes", "classes", "valid"))
     monkeypatch.setattr(loop.tasks, "get", lambda _: task)
     fit(tiny_config("segmenter", steps=2, data={"max_boxes": 2}), str(tmp_path))
-    assert "8 objects beyond data.max_boxes 2 were left out" in capsys.readouterr().out
-    assert lines(tmp_path)[-1]["data/overflow"] == 8
+    assert told in capsys.readouterr().out
+    assert lines(tmp_path)[-1][f"data/{name}"] == count
 
 
 def test_skipped_images_are_told(tmp_path, monkeypatch, capsys):
