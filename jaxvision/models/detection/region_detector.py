@@ -17,9 +17,9 @@ from jaxvision.batch import real_rows
 from jaxvision.layers.conv import he_normal
 from jaxvision.losses.cross_entropy import softmax_cross_entropy
 from jaxvision.models.backbones import alexnet, vgg
-from jaxvision.models.detection.two_stage.roi_heads import sample_rois
+from jaxvision.models.detection.two_stage.roi_heads import best_detections, sample_rois
 from jaxvision.ops import boxes as box_ops
-from jaxvision.ops.nms import blank, top_detections
+from jaxvision.ops.nms import blank
 
 CLASSIFIERS = ("softmax", "svm")
 zeros, normal = nn.initializers.zeros, nn.initializers.normal
@@ -108,7 +108,7 @@ class RegionDetector(nn.Module):
         deltas = self.box(pooled).reshape(*scores.shape, 4)
         boxes = box_ops.decode(deltas, batch["proposals"][:, :, None])
         find = functools.partial(
-            _best,
+            best_detections,
             score_threshold=self.score_threshold,
             nms_threshold=self.nms_threshold,
             detections=self.detections,
@@ -116,24 +116,6 @@ class RegionDetector(nn.Module):
         )
         found = jax.vmap(find)(boxes, scores, logits[..., 1:], batch["proposals_valid"], batch["image_size"])
         return {"logits": logits, **blank(found)}
-
-
-def _best(boxes, scores, logits, usable, size, *, score_threshold, nms_threshold, detections, candidates):
-    """Of an image's boxes (P,K,4) and scores (P,K): those that NMS keeps within each class."""
-    boxes = box_ops.clip(boxes, size).reshape(-1, 4)
-    kinds, large = scores.shape[1], (boxes[:, 2:] > boxes[:, :2]).all(1)
-    eligible = jnp.repeat(usable, kinds) & large & (scores.reshape(-1) > score_threshold)
-    best, index = jax.lax.top_k(jnp.where(eligible, scores.reshape(-1), -1.0), min(candidates, eligible.size))
-    boxes, classes = boxes[index], index % kinds + 1
-    kept, valid = top_detections(boxes, best, classes, best > 0, nms_threshold, detections)
-    return {
-        "boxes": boxes[kept],
-        "classes": classes[kept],
-        "scores": best[kept],
-        "score_logits": logits.reshape(-1)[index[kept]],
-        "valid": valid,
-        "overflow": jnp.where(valid.all(), 0, jnp.maximum(eligible.sum() - candidates, 0)),
-    }
 
 
 def losses(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array]) -> dict:

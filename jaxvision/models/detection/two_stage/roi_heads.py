@@ -251,6 +251,28 @@ def detect(
     logits: jax.Array,
     deltas: jax.Array,
     image_size: jax.Array,
+    **options,
+) -> dict[str, jax.Array]:
+    """Final `boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, `score_logits` (B,D), their classes' logits, and
+    `overflow` (B,), of which `best_detections` has the options.
+
+    Every proposal is moved by the deltas of every class (or of the one set there is), and NMS runs within each class.
+    """
+
+    def one(rois, usable, logits, deltas, size):
+        boxes = box_ops.decode(deltas, rois[:, None], BOX_WEIGHTS)
+        boxes = boxes if boxes.shape[1] == 1 else boxes[:, 1:]
+        return best_detections(boxes, jax.nn.softmax(logits)[:, 1:], logits[:, 1:], usable, size, **options)
+
+    return blank(jax.vmap(one)(proposals, proposals_valid, logits, deltas, image_size))
+
+
+def best_detections(
+    boxes: jax.Array,
+    scores: jax.Array,
+    logits: jax.Array,
+    usable: jax.Array,
+    size: jax.Array,
     *,
     score_threshold: float,
     nms_threshold: float,
@@ -258,26 +280,20 @@ def detect(
     candidates: int,
     min_side: float = 1e-2,
 ) -> dict[str, jax.Array]:
-    """Final `boxes` (B,D,4), `classes`, `scores`, `valid` (B,D), best first, `score_logits` (B,D), their classes' logits, and
-    `overflow` (B,): how many boxes above the score threshold did not fit among the `candidates` for NMS and were missed.
-    There are none to miss where the best candidates fill all `detections`.
+    """What is found in one image among regions that are `usable` (R,), with scores and logits (R,K) of the classes 1 to K and
+    boxes (R,K,4), or (R,1,4) for all of them.
 
-    Every proposal is moved by the deltas of every class (or of the one set there is), and NMS runs within each class.
+    `overflow` (): how many boxes above the score threshold did not fit among the `candidates` for NMS and were missed. There
+    are none to miss where the best candidates fill all `detections`.
     """
-
-    def one(rois, usable, logits, deltas, size):
-        scores = jax.nn.softmax(logits)[:, 1:]
-        boxes = box_ops.decode(deltas, rois[:, None], BOX_WEIGHTS)
-        boxes = box_ops.clip(boxes if boxes.shape[1] == 1 else boxes[:, 1:], size)
-        large = jnp.all(boxes[..., 2:] - boxes[..., :2] >= min_side, -1)
-        eligible = (usable[:, None] & large & (scores > score_threshold)).reshape(-1)
-        kinds = scores.shape[1]
-        best, index = jax.lax.top_k(jnp.where(eligible, scores.reshape(-1), -1.0), min(candidates, eligible.size))
-        row, kind = index // kinds, index % kinds
-        boxes = boxes[row, jnp.minimum(kind, boxes.shape[1] - 1)]
-        kept, valid = top_detections(boxes, best, kind, best > 0, nms_threshold, detections)
-        overflow = jnp.where(valid.all(), 0, jnp.maximum(eligible.sum() - candidates, 0))
-        found = {"boxes": boxes[kept], "classes": kind[kept] + 1, "scores": best[kept], "valid": valid}
-        return found | {"score_logits": logits[row[kept], kind[kept] + 1], "overflow": overflow}
-
-    return blank(jax.vmap(one)(proposals, proposals_valid, logits, deltas, image_size))
+    boxes = box_ops.clip(boxes, size)
+    large = jnp.all(boxes[..., 2:] - boxes[..., :2] >= min_side, -1)
+    eligible = (usable[:, None] & large & (scores > score_threshold)).reshape(-1)
+    kinds = scores.shape[1]
+    best, index = jax.lax.top_k(jnp.where(eligible, scores.reshape(-1), -1.0), min(candidates, eligible.size))
+    row, kind = index // kinds, index % kinds
+    boxes = boxes[row, jnp.minimum(kind, boxes.shape[1] - 1)]
+    kept, valid = top_detections(boxes, best, kind, best > 0, nms_threshold, detections)
+    overflow = jnp.where(valid.all(), 0, jnp.maximum(eligible.sum() - candidates, 0))
+    found = {"boxes": boxes[kept], "classes": kind[kept] + 1, "scores": best[kept], "valid": valid}
+    return found | {"score_logits": logits[row[kept], kind[kept]], "overflow": overflow}
