@@ -1,4 +1,7 @@
 import functools
+import pathlib
+import re
+import runpy
 
 import jax
 import numpy as np
@@ -51,6 +54,14 @@ def slow_label(box, picture):
 def test_the_papers_quota_is_32_and_96():
     model = architectures.create("rcnn", num_classes=21).model
     assert (model.samples, int(model.samples * model.positive_fraction), model.least_overlap) == (128, 32, 0)
+
+
+def test_layers_learn_at_the_authors_rates():
+    path = pathlib.Path(__file__).parents[2] / "configs" / "rcnn_voc.py"
+    factors = runpy.run_path(str(path))["get_config"]().optimizer.factors
+    layers = ("logits/bias", "logits/kernel", "fc6/bias", "trunk/conv1/kernel")
+    rates = [next((f for pattern, f in factors if re.search(pattern, layer)), 1) for layer in layers]
+    assert rates == [20, 10, 2, 1]
 
 
 def test_regions_in_parts_give_what_all_at_once_give(network):
