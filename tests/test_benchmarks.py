@@ -1,6 +1,7 @@
 """The benchmarks measure what they say: figures are checked strictly, and the ways that are compared compute the same."""
 
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from claims import keep, measured, run_all, values, verdict, write_part
+from claims import keep, measured, place, run_all, values, verdict, write_part
 from tiny import tiny_config
 
 from jaxvision import config as configs
@@ -242,12 +243,72 @@ def test_the_race_is_run_on_one_trunk(race):
     assert race["recipe"]("Fast R-CNN", 0, 0.5).steps == race["recipe"]("Fast R-CNN", 0, 1).steps // 2
     tune = race["recipe"]("R-CNN", 0, 0.5).stages[1]
     assert tune["steps"] == tune["evaluate"]["every"] == 300
+    data = [race["recipe"](name, 0, 1).data for name in race["RACE"]]
+    assert {d.train for d in data} == {race["SEEN"]} and {d.validation for d in data} == {"validation[:8]"}
+    [_] = {str(d.proposals) for d in data if d.proposals}  # all that need regions look at the same
+
+
+def test_a_look_that_was_cut_off_does_not_train_again(race, tmp_path, monkeypatch):
+    calls, work = [], race["work"]
+
+    def train(function, name, seed, share, runs, changes):
+        calls.append((function.__name__, name, changes))
+        path = place(runs, name, seed) / race["TRAINED"]
+        path.parent.mkdir(parents=True)
+        path.write_text('{"train": 50.0, "train MiB": 7}')
+
+    def look(name, seed, runs, changes):
+        if len(calls) == 1 and not changes:
+            raise RuntimeError("cut off")
+        return {"with": 2.0}
+
+    monkeypatch.setitem(work.__globals__, "apart", train)
+    monkeypatch.setitem(work.__globals__, "look", look)
+    with pytest.raises(RuntimeError, match="cut off"):
+        work("SSD", 0, 1.0, tmp_path, False)
+    calls.append("again")
+    found = work("SSD", 0, 1.0, tmp_path, False)
+    assert found.pop("seconds") >= 50 and found == {"train": 50.0, "train MiB": 7, "with": 2.0}
+    assert set(work("5 proposals", 0, 1.0, tmp_path, False)) == {"with", "seconds"}  # it looks at another's run
+    work("SSD", 0, 1.0, tmp_path / "quick", True)
+    assert calls == [("train", "SSD", None), "again", ("train", "SSD", {"data": {"train": race["FEW"]}})]
+
+
+def test_a_training_has_a_process_of_its_own(race):
+    assert race["apart"](os.getpid) != os.getpid()
+
+
+SEARCHED = ("R-CNN", "SPP-net", "Fast R-CNN")
+
+
+@pytest.mark.slow
+def test_all_in_the_race_train_and_are_looked_at(race, prepared, tmp_path, monkeypatch):
+    """On a few scenes; what a cut-off training left behind is not taken for the beginning of this one."""
+    monkeypatch.setitem(race["milliseconds"].__globals__, "TIMED", 2)
+    data = {"dir": prepared("shapes"), "train": "train", "validation": "validation[:4]", "workers": 0}
+    prepared("single")
+    for name, entry in race["RACE"].items():
+        proposals = {"proposals": dict(method="sliding_boxes", count=24)} if name in SEARCHED else {}
+        changes = {"batch_size": 4, "data": {**data, **proposals}}
+        left = place(tmp_path, name, 0) / "left"
+        left.mkdir(parents=True)
+        race["train"](name, 0, 0, tmp_path, changes)
+        assert not left.exists()
+        found = json.loads((left.parent / race["TRAINED"]).read_text())
+        assert found["train"] == sum(v for k, v in found.items() if k.startswith("train/")) > 0
+        assert all(value > 0 for value in found.values()) and "train/proposals" not in found
+        found |= race["look"](name, 0, tmp_path)
+        parts = [f"test/{part}" for part, _ in entry.parts] + ["test/heads" if entry.parts else "test/network"]
+        assert set(parts) <= set(found) and found["test MiB"] > 0 and 0 <= found["box/AP50"] <= 1
+        np.testing.assert_allclose(sum(found[part] for part in parts), found["without"])
+        assert (found["with"] > found["without"]) == (name in SEARCHED)
 
 
 def test_the_races_table_holds_what_was_measured(race):
     def found(train, network, search, **parts):
         numbers = {"box/AP": 0.4, "box/AP50": 0.6, "train": train, "without": network, "with": network + search}
-        return {k: np.array([v]) for k, v in {**numbers, "train MiB": 900, "test MiB": 500, **parts}.items()}
+        numbers |= {"train MiB": 900, "test MiB": 500, "seconds": 1200, **parts}
+        return {k: np.array([v]) for k, v in numbers.items()}
 
     slow = found(
         100.0, 50.0, 30.0, **{"train/tune": 60.0, "train/svms": 40.0, "test/heads": 50.0, "test/region search": 30.0}
@@ -258,7 +319,8 @@ def test_the_races_table_holds_what_was_measured(race):
     faster = found(
         30.0, 4.0, 0.0, **{"train/network": 30.0, "test/trunk": 2.0, "test/proposals": 1.0, "test/heads": 1.0}
     )
-    lines = race["race"]({"R-CNN": slow, "Fast R-CNN": fast, "Faster R-CNN": faster})
+    lines = race["report"]({"R-CNN": slow, "Fast R-CNN": fast, "Faster R-CNN": faster})
+    assert lines[-1] == "All of it took 1.00 hours." and not any("claim" in line for line in lines)
     [row] = [line for line in lines if line.startswith("| R-CNN |")]
     assert "| 0.6000 | 0.4000 | 100 | 80.0 | 50.0 | 900 | 500 |" in row and "tune 60%, svms 40%" in row
     assert "heads 62%, region search 38%" in row and "| 84 h | 47 s | 66.0 |" in row
