@@ -9,12 +9,12 @@ from jaxvision.ops.boxes import iou
 
 
 def test_windows_cover_the_canvas():
-    windows = dense_windows((50, 80), (16, 30), (0.5, 1.0, 2.0), 0.4)
+    windows = dense_windows((50, 80), (16, 28), (0.5, 1.0, 3.0), 0.4)
     assert windows.dtype == np.float32 and windows.min() >= 0 and (windows <= [80, 50, 80, 50]).all()
     sides, seen = windows[:, 2:] - windows[:, :2], 0
-    for side in (16, 30):
-        for ratio in (0.5, 1.0, 2.0):
-            form = np.array([side * np.sqrt(ratio), side / np.sqrt(ratio)])
+    for side in (16, 28):
+        for ratio in (0.5, 1.0, 3.0):  # height / width, as of anchors
+            form = np.array([side / np.sqrt(ratio), side * np.sqrt(ratio)])
             own = windows[np.isclose(sides, form, atol=1e-3).all(1)]
             seen += len(own)
             for axis, extent in ((0, 80), (1, 50)):

@@ -36,14 +36,14 @@ from jaxvision.ops.sampling import sample
 def dense_windows(canvas: tuple[int, int], sides: Sequence[float], ratios: Sequence[float], step: float) -> np.ndarray:
     """Windows (A,4) float32 all over the canvas (height, width), form by form, row by row.
 
-    Each of sides x ratios is a form, of side² pixels and width / height = ratio. Windows of a form are at most `step` of
+    Each of sides x ratios is a form, of side² pixels and height / width = ratio. Windows of a form are at most `step` of
     their own width and height apart, and the outermost touch the canvas's edges. Forms that do not fit are left out; raises
     ValueError where none does.
     """
     windows = []
     for side in sides:
         for ratio in ratios:
-            width, height = side * np.sqrt(ratio), side / np.sqrt(ratio)
+            width, height = side / np.sqrt(ratio), side * np.sqrt(ratio)
             room = np.array([canvas[1] - width, canvas[0] - height])
             if room.min() < 0:
                 continue
