@@ -4,8 +4,8 @@ python train.py --config=configs/rcnn_scenes.py --workdir=runs/rcnn_scenes
 
 reaches: (not measured yet)
 
-The trunk learns to classify scenes of one object, the network then proposed regions; the SVMs and the box regression are
-fitted on the host.
+The trunk learns to classify windows around objects (it is scored on whole scenes, of which it knows little), the network then
+proposed regions; the SVMs and the box regression are fitted on the host.
 """
 
 from jaxvision import config as configs
@@ -54,7 +54,7 @@ def stages(**changes):
             canvas=(64, 64),
             test="",
             proposals={},
-            transforms=dict(flip={}, quarter_turn={}),
+            transforms=dict(object_crop=dict(side=64, context=1.5, alone=False, jitter=0.2), flip={}, quarter_turn={}),
         ),
         steps=1000,
         batch_size=32,

@@ -9,8 +9,12 @@ import pytest
 from small import SIDE, Network, check_predictions_are_blind, create, empty, example
 
 from jaxvision import architecture as architectures
+from jaxvision import config as configs
+from jaxvision import tasks
 from jaxvision.predictor import Predictor
+from jaxvision.train.loop import make_batches
 
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 BOXES = SIDE * np.array([[0.1, 0.1, 0.6, 0.5], [0.3, 0.2, 0.9, 0.9], [0, 0, 1, 1]], np.float32)
 
 
@@ -57,11 +61,21 @@ def test_the_papers_quota_is_32_and_96():
 
 
 def test_layers_learn_at_the_authors_rates():
-    path = pathlib.Path(__file__).parents[2] / "configs" / "rcnn_voc.py"
-    factors = runpy.run_path(str(path))["get_config"]().optimizer.factors
+    factors = runpy.run_path(str(CONFIGS / "rcnn_voc.py"))["get_config"]().optimizer.factors
     layers = ("logits/bias", "logits/kernel", "fc6/bias", "trunk/conv1/kernel")
     rates = [next((f for pattern, f in factors if re.search(pattern, layer)), 1) for layer in layers]
     assert rates == [20, 10, 2, 1]
+
+
+@pytest.mark.parametrize("name", ["rcnn_scenes", "sppnet_scenes"])
+def test_on_scenes_the_trunk_first_learns_objects_as_large_as_in_regions(name, prepared, monkeypatch):
+    """From whole scenes of 64 pixels, whose objects have 8 to 32, it learns nothing."""
+    monkeypatch.syspath_prepend(str(CONFIGS.parent))
+    config = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]()
+    data, task = {**config.stages[0]["data"], "dir": prepared("single")}, tasks.get("detection")
+    batch = make_batches(configs.override(config, {"data": data}), "train", task, train=True)[0]
+    sides = (batch["boxes"][:, 0, 2:] - batch["boxes"][:, 0, :2]).max(1) / 64
+    assert 0.5 < sides.mean() < 0.8 and batch["valid"].sum() == len(sides)
 
 
 def test_regions_in_parts_give_what_all_at_once_give(network):
