@@ -69,14 +69,22 @@ def _find(source: Source, method: Method, path: str, workers: int) -> None:
     partial = f"{path}.{uuid.uuid4().hex[:8]}.partial"
     tqdm.tqdm.write(f"Proposals of {len(source)} images of {source.name} by {method}, for {path}", file=sys.stdout)
     every = 0.5 if sys.stderr.isatty() else 30
-    writer = ArrayRecordWriter(partial, "group_size:1")
+    writer, without = ArrayRecordWriter(partial, "group_size:1"), []
     try:
         with tqdm.tqdm(total=len(source), unit="image", mininterval=every, dynamic_ncols=True) as bar:
-            for row in load(_Search(source, method), workers=workers):
+            for number, row in enumerate(load(_Search(source, method), workers=workers)):
                 writer.write(row["record"].tobytes())
+                if row["record"].size == _HEADER.itemsize:
+                    without.append(number)
                 bar.update()
         writer.close()
         os.replace(partial, path)
+        if without:
+            tqdm.tqdm.write(
+                f"In {len(without)} of them, the first being {', '.join(map(str, without[:5]))} of the split, nothing is "
+                "proposed, or they cannot be used: reading one is an error; lower data.proposals.min_size, or set data.skip_bad.",
+                file=sys.stdout,
+            )
     finally:
         if writer.is_open():
             writer.close()

@@ -163,8 +163,12 @@ def test_an_image_without_proposals_of_its_own_is_named(tmp_path):
         none[0]
 
 
-def test_an_unusable_image_is_passed_over_as_without_proposals(tmp_path):
+def test_an_unusable_image_is_passed_over_as_without_proposals(tmp_path, capsys):
     source = with_proposals(Blocks(sizes=((48, 48),) * 4, broken=(1,)), SEARCH, "blocks:train", str(tmp_path))
+    told = capsys.readouterr().out  # before any training, and not when it comes to that image
+    assert "In 1 of them, the first being 1 of the split, nothing is proposed, or they cannot be used" in told
+    with_proposals(Blocks(sizes=((48, 48),) * 4), SEARCH, "whole:train", str(tmp_path))
+    assert "nothing is proposed" not in capsys.readouterr().out
     options = dict(batch_size=2, fields=("boxes", "classes", "valid"), canvases=[(48, 48)], max_boxes=3)
     batch = Batches(source, **options, skip_bad=True)[0]
     assert batch["real"].tolist() == [True, False] and batch["skipped"].tolist() == [0, 1]
