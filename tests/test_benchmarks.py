@@ -8,6 +8,7 @@ import re
 import runpy
 import subprocess
 import sys
+import types
 from collections import Counter
 
 import jax
@@ -274,8 +275,13 @@ def test_a_look_that_was_cut_off_does_not_train_again(race, tmp_path, monkeypatc
     assert calls == [("train", "SSD", None), "again", ("train", "SSD", {"data": {"train": race["FEW"]}})]
 
 
-def test_a_training_has_a_process_of_its_own(race):
+def test_a_training_has_a_process_and_a_peak_of_memory_of_its_own(race, monkeypatch):
     assert race["apart"](os.getpid) != os.getpid()
+    resident = int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    assert resident <= race["peak"]() + 1  # of a CPU's device JAX counts nothing
+    device = types.SimpleNamespace(memory_stats=lambda: {"bytes_in_use": 2**20, "peak_bytes_in_use": 3 * 2**20})
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    assert race["peak"]() == 3
 
 
 SEARCHED = ("R-CNN", "SPP-net", "Fast R-CNN")
