@@ -25,10 +25,10 @@ FEW = "train[:500]"  # from which a network over-fits
 IOUS = (0.3, 0.5, 0.7)  # of MaxBoxAccV2
 RATES = (1e-3, 3e-3, 1e-2)
 
-# One trunk for all: VGG's blocks with BatchNorm, and a last map of 16 x 16 cells.
-VGG = dict(depths=(1, 1, 2, 2), widths=(16, 32, 64, 128), norm="batch")
-MAPS = dict(backbone="vgg", options=VGG, trunk=dict(last_pool=False), layer="c4", convs=(128,), norm="batch")
-DENSE = dict(backbone=dict(name="vgg", **VGG), cells=4, fc=(192,), dropout=0.1)
+# One trunk for all: VGG's blocks with BatchNorm, and where there are maps of classes a last one of 16 x 16 cells.
+VGG = dict(name="vgg", depths=(1, 1, 2, 2), widths=(16, 32, 64, 128), norm="batch")
+MAPS = dict(backbone=dict(**VGG, last_pool=False), layer="c4", convs=(128,), norm="batch")
+DENSE = dict(backbone=VGG, cells=4, fc=(192,), dropout=0.1)
 BOXES, POSE = dict(name="classification_localization", **DENSE), dict(name="pose", **DENSE)
 CAM = dict(name="cam", dropout=0.0, **MAPS)
 ACOL = dict(name="acol", width=128, **{name: value for name, value in MAPS.items() if name != "convs"})
@@ -146,7 +146,7 @@ def of_labels(directory: pathlib.Path) -> dict[str, float]:
 
 
 FROZEN = (  # a trunk that classifies, then a head on it, then both
-    dict(name="classify", share=0.4, architecture=dict(name="vgg", **VGG, fc=192, dropout=0.1)),
+    dict(name="classify", share=0.4, architecture=dict(**VGG, fc=192, dropout=0.1)),
     dict(
         name="head",
         share=0.2,
@@ -170,7 +170,7 @@ POINTING = {
 }
 POOLING = {
     "GAP": Entry(CAM, dict(train=FEW), look=over_fitting),
-    "flattened": Entry(dict(name="vgg", **VGG, fc=512, dropout=0.0), dict(train=FEW), look=over_fitting),
+    "flattened": Entry(dict(**VGG, fc=512, dropout=0.0), dict(train=FEW), look=over_fitting),
 }
 TRAINING = {
     "frozen, then all": Entry(BOXES, stages=FROZEN),

@@ -16,9 +16,7 @@ def get_config():
     config.steps = 1300
     config.architecture = dict(
         name="acol",
-        backbone="vgg",
-        options=dict(depths=(1, 2, 2, 1), widths=(16, 24, 48, 96), norm="batch"),
-        trunk=dict(last_pool=False),
+        backbone=dict(name="vgg", depths=(1, 2, 2, 1), widths=(16, 24, 48, 96), norm="batch", last_pool=False),
         layer="c4",
         width=96,
         norm="batch",

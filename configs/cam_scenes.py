@@ -16,9 +16,7 @@ def get_config():
     config.batch_size = 32
     config.architecture = dict(
         name="cam",
-        backbone="vgg",
-        options=dict(depths=(1, 2, 2, 3), widths=(16, 24, 48, 96), norm="batch"),
-        trunk=dict(last_pool=False),
+        backbone=dict(name="vgg", depths=(1, 2, 2, 3), widths=(16, 24, 48, 96), norm="batch", last_pool=False),
         layer="c4",
         dropout=0.1,
     )

@@ -14,8 +14,10 @@ same segmenter learns from the true masks.
 from configs import deeplabv3_scenes
 
 FIT = "jaxvision.models.weak.pseudo_labels:fit_pseudo_labels"
-TRUNK = dict(depths=(1, 1, 2, 2), widths=(16, 32, 64, 128), norm="batch")  # 16 x 16 cells without the last pool
-MAPS = dict(backbone="vgg", options=TRUNK, trunk=dict(last_pool=False), layer="c4", norm="batch", multi_label=True)
+TRUNK = dict(  # 16 x 16 cells
+    name="vgg", depths=(1, 1, 2, 2), widths=(16, 32, 64, 128), norm="batch", last_pool=False
+)
+MAPS = dict(backbone=TRUNK, layer="c4", norm="batch", multi_label=True)
 CLASSIFIERS = {
     "cam": dict(name="cam", convs=(128,), dropout=0.0, **MAPS),
     "acol": dict(name="acol", width=96, **MAPS),

@@ -119,20 +119,28 @@ def names() -> list[str]:
     return sorted(REGISTRY)
 
 
+def options_of(name: str) -> Mapping[str, inspect.Parameter]:
+    """The options of an architecture's function. Raises ValueError for an unknown name, with the nearest known one."""
+    return inspect.signature(_function(name)).parameters
+
+
+def _function(name: str) -> Callable:
+    if name not in REGISTRY:
+        raise ValueError(f"There is no architecture {name!r}; {suggest(name, REGISTRY)}")
+    module, function = REGISTRY[name].split(":")
+    return getattr(importlib.import_module(module), function)
+
+
 def create(name: str, **options) -> Architecture:
     """The architecture registered as `name`, built with `options` (those of its function).
 
     Raises ValueError for an unknown name or option, with the nearest known one.
     """
-    if name not in REGISTRY:
-        raise ValueError(f"There is no architecture {name!r}; {suggest(name, REGISTRY)}")
-    module, function = REGISTRY[name].split(":")
-    build = getattr(importlib.import_module(module), function)
-    known = inspect.signature(build).parameters
+    known = options_of(name)
     for option in options:
         if option not in known:
             raise ValueError(f"Architecture {name!r} has no option {option!r}; {suggest(option, known)}")
     required = [k for k, p in known.items() if p.default is inspect.Parameter.empty and k not in options]
     if required:
         raise ValueError(f"Architecture {name!r} needs the option(s) {', '.join(required)}.")
-    return dataclasses.replace(build(**options), name=name, options=dict(options))
+    return dataclasses.replace(_function(name)(**options), name=name, options=dict(options))

@@ -56,20 +56,17 @@ NARROW = dict(  # a dilated ResNet of few channels
 BACKBONES = ("alexnet", "darknet", "googlenet", "mobilenet_v3", "nin", "resnet", "squeezenet", "vgg", "zfnet")
 CLASSIFIERS = (*BACKBONES, "acol", "cam")
 WITHOUT_BACKGROUND = (*CLASSIFIERS, "classification_localization")
+VGG = dict(name="vgg", depths=(1, 1, 1, 1), widths=(8, 12, 16, 24), norm="batch")
 SMALL = {
     "acol": dict(
-        backbone="vgg",
-        options=dict(depths=(1, 1, 1, 1), widths=(8, 12, 16, 24), norm="batch"),
-        trunk=dict(window=3, flat=1),
+        backbone=dict(**VGG, window=3, flat=1),
         layer="c4",
         width=16,
         norm="batch",
     ),
     "alexnet": dict(widths=(8, 8, 12, 12, 16), fc=16, dropout=0.0),
     "cam": dict(
-        backbone="vgg",
-        options=dict(depths=(1, 1, 1, 1), widths=(8, 12, 16, 24), norm="batch"),
-        trunk=dict(last_pool=False),
+        backbone=dict(**VGG, last_pool=False),
         layer="c4",
         convs=(16,),
         norm="batch",

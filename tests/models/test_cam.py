@@ -44,7 +44,7 @@ def test_a_trunk_gives_the_classifiers_own_map():
     """Of a classifier whose colours have another mean."""
     options, layer = dict(stages=(((4, 3, 1),), ((6, 3, 1),)), pools=2), "c2"
     classifier = architectures.create("darknet", num_classes=3, **options)
-    cam = architectures.create("cam", num_classes=3, backbone="darknet", options=options, layer=layer)
+    cam = architectures.create("cam", num_classes=3, backbone=dict(name="darknet", **options), layer=layer)
     batch = {**blank(("label",), (32, 32)), "image": example(1, 32)["image"][None]}
     own = cam.init(jax.random.key(1), batch)
     maps = jax.jit(lambda v: cam.model.apply(v, batch))(own)
@@ -74,9 +74,10 @@ def test_any_classifier_and_any_of_its_maps_can_be_the_trunk(name, layer):
     ("changes", "message"),
     [
         (dict(backbone="vgg17"), "no backbone 'vgg17'; did you mean \"vgg16\""),
-        (dict(backbone="lraspp", options={}, trunk={}), "'lraspp', for segmentation, is none"),
-        (dict(trunk=dict(last_pol=False)), "no field 'last_pol'; did you mean \"last_pool\""),
-        (dict(options=dict(depth=(1,))), "no option 'depth'"),
+        (dict(backbone="lraspp"), "'lraspp', for segmentation, is none"),
+        (dict(backbone=dict(name="vgg", last_pol=False)), "no option 'last_pol'; did you mean \"last_pool\""),
+        (dict(backbone=dict(name="vgg16", depth=(1,))), "'vgg' has no option 'depth'; did you mean \"depths\""),
+        (dict(backbone=dict(depths=(1,))), "A backbone needs the name of a classifier"),
     ],
 )
 def test_what_there_is_not_is_named(changes, message):
@@ -88,7 +89,7 @@ def test_what_there_is_not_is_named(changes, message):
     ("changes", "message"),
     [
         (dict(layer="c7"), "no map 'c7'; .*Known: c1, c2, c3, c4"),
-        (dict(options=dict(depths=(1,) * 7, widths=(4,) * 7), trunk={}, layer="c7"), "no place for a window of 2"),
+        (dict(backbone=dict(name="vgg", depths=(1,) * 7, widths=(4,) * 7), layer="c7"), "no place for a window of 2"),
     ],
 )
 def test_a_layer_that_is_not_there_or_has_no_space(changes, message):

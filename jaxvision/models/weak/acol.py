@@ -23,12 +23,12 @@ from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
 from jaxvision.models.backbones.classification import classifier
 from jaxvision.models.weak.cam import with_maps
-from jaxvision.models.weak.trunks import Form, open_form, open_trunk, read_map
+from jaxvision.models.weak.trunks import Form, open_form, read_map
 from jaxvision.ops.pool import avg_pool
 
 FORMS = {
-    "vgg16": Form("vgg", {}, {"window": 3, "flat": 2}),
-    "googlenet": Form("googlenet", {"aux": False}, {"last": "4e"}, "c4"),
+    "vgg16": Form({"name": "vgg", "window": 3, "flat": 2}),
+    "googlenet": Form({"name": "googlenet", "aux": False, "last": "4e"}, "c4"),
 }
 BRANCHES = ("erased", "plain", "one")
 
@@ -118,9 +118,7 @@ def acol_losses(outputs, batch, *, classes: Callable):
 
 def acol(
     num_classes: int,
-    backbone: str = "vgg16",
-    options: Mapping[str, Any] | None = None,
-    trunk: Mapping[str, Any] | None = None,
+    backbone: str | Mapping[str, Any] = "vgg16",
     layer: str | None = None,
     width: int = 1024,
     delta: float = 0.6,
@@ -128,29 +126,25 @@ def acol(
     smooth: bool = True,
     norm: str = "none",
     axis: str | None = None,
-    remat: bool = False,
+    remat: bool | None = None,
     dtype: Any = jnp.float32,
     loss: str | None = None,
     multi_label: bool = False,
 ) -> Architecture:
     """ACoL: a classifier of two heads, of which the second does not see what the first has found.
 
-    backbone: "vgg16" or "googlenet" as published (VGG16's pools are 3x3, the last two of stride 1), or the name of any
-      registered classifier.
-    options, trunk, layer: of the classifier's function, of its trunk's module, and the map that is read (c5), as in `cam`.
+    backbone, layer: as in `cam`; "vgg16" and "googlenet" are those published, VGG16's pools 3x3, the last two of stride 1.
     width: of the heads' convolutions. delta: from there on of 0..1 cells are erased. branches: "erased", or the controls
       "plain", two heads without erasing, and "one". smooth: whether the feature is averaged over 3x3 cells first. norm: in the
       heads. axis, remat, dtype: the trunk's too. loss, multi_label: see `classifier`.
-    Raises ValueError for another backbone, option, field, loss or branches, a delta outside 0..1, and, when it sees images, another
+    Raises ValueError for another backbone, option, loss or branches, a delta outside 0..1, and, when it sees images, another
     layer.
     """
     if branches not in BRANCHES:
         raise ValueError(f"branches {branches!r} is not one of {', '.join(BRANCHES)}.")
     if not 0 < delta <= 1:
         raise ValueError(f"delta is {delta!r}; it is a share of 0..1 of a map's range, such as 0.6.")
-    form = open_form(FORMS, backbone)
-    given = {"dtype": dtype, **({"axis": axis} if axis else {}), **({"remat": remat} if remat else {})}
-    taken = open_trunk(form, {**given, **(options or {})}, trunk or {})
+    form, taken = open_form(FORMS, backbone, axis=axis, remat=remat, dtype=dtype)
     common = width, delta, branches, smooth, norm, axis, dtype, multi_label
     model = ACoL(*taken, num_classes, layer or form.layer, *common)
     architecture = with_maps(classifier("acol", model, loss, multi_label))

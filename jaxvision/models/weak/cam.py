@@ -21,12 +21,12 @@ from jaxvision.explain.cam import cam as class_maps
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.norm import Norm
 from jaxvision.models.backbones.classification import classifier
-from jaxvision.models.weak.trunks import Form, open_form, open_trunk, read_map
+from jaxvision.models.weak.trunks import Form, open_form, read_map
 
 FORMS = {
-    "vgg16": Form("vgg", {}, {"last_pool": False}, "c5", (1024,), 2),
-    "googlenet": Form("googlenet", {"aux": False}, {"last": "4e"}, "c4", (1024,)),
-    "alexnet": Form("alexnet", {}, {}, "c5", (512, 512), 2),
+    "vgg16": Form({"name": "vgg", "last_pool": False}, "c5", (1024,), 2),
+    "googlenet": Form({"name": "googlenet", "aux": False, "last": "4e"}, "c4", (1024,)),
+    "alexnet": Form({"name": "alexnet"}, "c5", (512, 512), 2),
 }
 
 
@@ -83,34 +83,30 @@ def with_maps(architecture: Architecture) -> Architecture:
 
 def cam(
     num_classes: int,
-    backbone: str = "vgg16",
-    options: Mapping[str, Any] | None = None,
-    trunk: Mapping[str, Any] | None = None,
+    backbone: str | Mapping[str, Any] = "vgg16",
     layer: str | None = None,
     convs: Sequence[int] | None = None,
     groups: int | None = None,
     dropout: float = 0.5,
     norm: str = "none",
     axis: str | None = None,
-    remat: bool = False,
+    remat: bool | None = None,
     dtype: Any = jnp.float32,
     loss: str | None = None,
     multi_label: bool = False,
 ) -> Architecture:
     """A classifier that averages its last map, and so has a map for each class.
 
-    backbone: "vgg16", "googlenet" or "alexnet" as published, or the name of any registered classifier, which has no
-      convolutions behind its map c5 unless the following say so.
-    options: of the classifier's function. trunk: fields of its trunk's module, in place of those that it gets so. layer: the
-      map that is read; what the trunk has behind it is computed for nothing, so leave it out by the trunk's own options.
+    backbone: "vgg16", "googlenet" or "alexnet" as published, or any registered classifier, which has no convolutions behind
+      its map c5 unless the following say so: its name, or `name` and options, see `classifier_trunk`.
+    layer: the map that is read; what the trunk has behind it is computed for nothing, so leave it out by the backbone's options.
     convs, groups: channels and groups of 3x3 convolutions behind it. dropout: of the averages. norm: behind `convs`.
     axis, remat, dtype: the trunk's too. loss, multi_label: see `classifier`.
-    Raises ValueError for another backbone, option, field or loss, and, when it sees images, another layer.
+    Raises ValueError for another backbone, option or loss, and, when it sees images, another layer.
     """
-    form = open_form(FORMS, backbone)
-    given = {"dtype": dtype, **({"axis": axis} if axis else {}), **({"remat": remat} if remat else {})}
+    form, taken = open_form(FORMS, backbone, axis=axis, remat=remat, dtype=dtype)
     model = CAM(
-        *open_trunk(form, {**given, **(options or {})}, trunk or {}),
+        *taken,
         num_classes,
         layer or form.layer,
         form.convs if convs is None else tuple(convs),

@@ -1,6 +1,5 @@
 """Trunks of registered classifiers, up to one of their maps, for networks that end in maps of classes."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -8,43 +7,35 @@ import jax
 from flax import linen as nn
 
 from jaxvision.architecture import REGISTRY
-from jaxvision.models.backbones.trunk import classifier_trunk
+from jaxvision.models.backbones.trunk import classifier_trunk, described
 from jaxvision.ops.images import normalize
 from jaxvision.suggest import suggest
 
 
 class Form(NamedTuple):
-    """A backbone as published: a registered classifier, its options, fields of its trunk, the map that is read, and the
-    channels and groups of the 3x3 convolutions behind it."""
+    """A backbone as published: a registered classifier and its options, the map that is read, and the channels and groups of
+    the 3x3 convolutions behind it."""
 
-    name: str
-    options: Mapping[str, Any] = {}
-    trunk: Mapping[str, Any] = {}
+    backbone: Mapping[str, Any]
     layer: str = "c5"
     convs: tuple[int, ...] = ()
     groups: int = 1
 
 
-def open_form(forms: Mapping[str, Form], backbone: str) -> Form:
-    """A published form, or a registered classifier that is read at c5 as it is. Raises ValueError for another name."""
-    if backbone not in {*forms, *REGISTRY}:
-        raise ValueError(f"There is no backbone {backbone!r}; {suggest(backbone, {*forms, *REGISTRY})}")
-    return forms.get(backbone, Form(backbone))
+def open_form(
+    forms: Mapping[str, Form], backbone: str | Mapping[str, Any], **options
+) -> tuple[Form, tuple[nn.Module, tuple, tuple]]:
+    """(a published form, or of a registered classifier the form that is read at c5; its `classifier_trunk`).
 
-
-def open_trunk(form: Form, options: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[nn.Module, tuple, tuple]:
-    """(the trunk of the form's classifier, the mean and the deviation of the colours that it takes).
-
-    options: of the classifier's function, fields: of the trunk's module; both in place of the form's.
-    Raises ValueError for what is no classifier, another option or field.
+    backbone: the name, or a dict of it and of options in place of the form's. options: as of `classifier_trunk`.
+    Raises ValueError for another name, for what is no classifier, and for an option that it has not.
     """
-    trunk, *colours = classifier_trunk({"name": form.name, **form.options, **options})
-    fields = {**form.trunk, **fields}
-    known = {field.name for field in dataclasses.fields(trunk)} - {"parent", "name"}
-    for field in fields:
-        if field not in known:
-            raise ValueError(f"The trunk of {form.name!r} has no field {field!r}; {suggest(field, known)}")
-    return trunk.clone(**fields), *colours
+    own = described(backbone)
+    name = own.pop("name")
+    if name not in {*forms, *REGISTRY}:
+        raise ValueError(f"There is no backbone {name!r}; {suggest(name, {*forms, *REGISTRY})}")
+    form = forms.get(name, Form({"name": name}))
+    return form, classifier_trunk({**form.backbone, **own}, **options)
 
 
 def read_map(
