@@ -11,6 +11,7 @@ from jaxvision.losses import sec
 from jaxvision.models.segmentation.objective import objective
 from jaxvision.ops.crf import PRESETS, choose, mean_field
 from jaxvision.ops.resize import resize
+from jaxvision.train.step import weigh
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(3, 8, 12, 4)).astype(np.float32)
@@ -63,6 +64,13 @@ def test_nothing_else_is_learnt_from_and_the_terms_can_be_weighed():
     architecture = create("full_resolution", loss={"sec": {"cells": 4}})
     weighed = architecture.with_weights({"constrain": 0.5})
     assert losses(cells=4).keys() == {"seed", "expand", "constrain"} and weighed.weights == {"constrain": 0.5}
+
+
+def test_a_second_head_learns_nothing_and_weighs_nothing():
+    """DeepLabv3's has a weight in its own loss, which sec does not have."""
+    architecture = create("deeplabv3", aux=True, loss={"sec": {"cells": 4}})
+    _, means = weigh(architecture.losses({"logits": LOGITS, "aux_logits": LOGITS}, BATCH), architecture.weights)
+    assert means.keys() == {"seed", "expand", "constrain"}
 
 
 def test_options_of_sec_that_cannot_be_meant():

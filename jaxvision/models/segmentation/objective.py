@@ -139,6 +139,7 @@ def segmenter(
 ) -> Architecture:
     """The `Architecture` of a model that returns `logits` (B,H,W,num_classes), and perhaps `aux_logits`.
 
-    loss: options of `segmentation_losses`. weights: of its terms.
+    loss: options of `segmentation_losses`. weights: of its terms, of which none is left with `sec`.
     """
+    weights = {} if loss and loss.get("sec") is not None else weights
     return Architecture(name, model, objective(loss), segmentation_predict, "segmentation", weights or {})
