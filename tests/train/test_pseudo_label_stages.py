@@ -1,5 +1,6 @@
 """A classifier, a stage that makes maps of what it looks at, and a segmenter that learns from them."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from jaxvision import tasks
 from jaxvision.data.images import ImageError
 from jaxvision.data.index_maps import read_index_map
 from jaxvision.data.pseudo_labels import PseudoLabels, with_pseudo_labels
+from jaxvision.data.weak import weaken
+from jaxvision.data.wrapper import Wrapper
 from jaxvision.models.weak import pseudo_labels as module
 from jaxvision.models.weak.pseudo_labels import fit_pseudo_labels
 from jaxvision.train import loop, stages
@@ -50,6 +53,13 @@ class GuardedRectangles(Rectangles):
 
     def annotations(self, index):
         return Rectangles.annotations(self, index)
+
+
+class Renamed(Wrapper):
+    """Files of another split, counted alike."""
+
+    def annotations(self, index):
+        return {**self.source.annotations(index), "file": f"other/{index}"}
 
 
 @pytest.fixture(autouse=True)
@@ -142,10 +152,25 @@ def test_maps_are_made_once_for_settings_and_weights(classifier, tmp_path, monke
     second = folders(threshold=0.7)
     assert len(second) == 2 and any((a != b).any() for a, b in zip(before, maps(tmp_path)))
     assert len(folders(jax.tree.map(lambda x: x + 1, variables))) == 3
+    other = dataclasses.replace(architecture, options={**architecture.options, "delta": 0.5})  # of the same weights
+    fit_pseudo_labels(other, variables, source, str(tmp_path), batches)
+    assert len(folders()) == 4
     monkeypatch.setattr(module, "_maps_of", lambda *_: lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         folders(threshold=0.5)
-    assert len({name for name in os.listdir(tmp_path) if not name.endswith(".partial")}) == 4  # and the pointer
+    assert len({name for name in os.listdir(tmp_path) if not name.endswith(".partial")}) == 5  # and the pointer
+
+
+def test_other_images_or_labels_are_other_maps(classifier, tmp_path):
+    """As many images of another split, others of the same one, and labels of which some are wrong."""
+    architecture, variables, source, batches = classifier
+    rectangles = source.source
+    sources = [source, weaken(Renamed(rectangles), WEAK["weak"])]
+    sources += [weaken(rectangles, {"incomplete": {"share": 0.5, "seed": seed}, **WEAK["weak"]}) for seed in (0, 1)]
+    sources += [weaken(rectangles, {"inaccurate": {"rate": 0.5, "seed": seed}, **WEAK["weak"]}) for seed in (0, 1)]
+    for one in sources:
+        fit_pseudo_labels(architecture, variables, one, str(tmp_path), batches)
+    assert len([name for name in os.listdir(tmp_path) if name.startswith("pseudo_labels_")]) == len(sources)
 
 
 def test_settings_of_pseudo_labels_that_cannot_be_meant(classifier, tmp_path):

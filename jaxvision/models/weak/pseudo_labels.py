@@ -19,7 +19,7 @@ import tqdm
 from jaxvision.architecture import Architecture
 from jaxvision.data.loader import Batches, load
 from jaxvision.data.pseudo_labels import keep_pseudo_labels
-from jaxvision.data.sources import label_names
+from jaxvision.data.sources import image_labels, label_names
 from jaxvision.explain.grad_cam import grad_cam
 from jaxvision.ops.crf import choose
 from jaxvision.ops.pseudo_labels import pseudo_labels
@@ -46,7 +46,8 @@ def fit_pseudo_labels(
 
     seeds: "maps", the network's own `class_maps`, as CAM and ACoL have them; or "gradcam" of every class at `layer`, of any
       classifier. threshold, certain: see `jaxvision.ops.pseudo_labels`. crf, method: see `jaxvision.ops.crf.choose`; None: no CRF.
-    Maps made with the same settings and weights are not made again. Raises ValueError for settings that cannot be meant.
+    Maps made of the same images and labels with the same network and settings are not made again.
+    Raises ValueError for settings that cannot be meant.
     """
     if seeds not in SEEDS:
         raise ValueError(f"pseudo labels: seeds {seeds!r} is not one of {', '.join(SEEDS)}.")
@@ -55,7 +56,8 @@ def fit_pseudo_labels(
     crf_settings = None if crf is None else choose(crf)
     settings = dict(seeds=seeds, threshold=threshold, certain=certain, crf=crf, method=method, source=source.name)
     settings |= {"layer": layer} if seeds == "gradcam" else {}
-    key = {**settings, "images": len(source), "weights": _checksum(variables), "canvases": batches.canvases}
+    key = {**settings, "images": _images(source), "canvases": batches.canvases, "place": batches.place.__name__}
+    key |= {"architecture": [architecture.name, architecture.options], "weights": _checksum(variables)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
     make = jax.jit(
         functools.partial(pseudo_labels, threshold=threshold, certain=certain, crf=crf_settings, method=method)
@@ -108,6 +110,16 @@ def _present(batch: Mapping[str, np.ndarray], source) -> np.ndarray:
     if "labels" in batch:
         return batch["labels"]
     return batch["label"][:, None] == np.arange(len(label_names(source)))
+
+
+def _images(source) -> int:
+    """A checksum of which images there are, and of what is said to be in each."""
+    total = 0
+    for i in range(len(source)):
+        example = source.annotations(i)
+        known = example["image_id"], example.get("file"), image_labels(example).tolist()
+        total = zlib.crc32(repr(known).encode(), total)
+    return total
 
 
 def _checksum(variables: Mapping) -> int:
