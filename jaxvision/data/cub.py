@@ -3,6 +3,7 @@
 Wah et al., The Caltech-UCSD Birds-200-2011 Dataset, Caltech technical report CNS-TR-2011-001.
 """
 
+import functools
 from pathlib import Path
 
 import cv2
@@ -123,7 +124,7 @@ class Cub:
         mask = decode(self.masks[i], read_bytes(self.masks[i]), cv2.IMREAD_GRAYSCALE)
         return {**example, "masks": (mask[None] >= 128).astype(np.uint8)}  # grey is the share of them, of 255
 
-    @property
+    @functools.cached_property
     def sizes(self) -> np.ndarray:
         """(N, 2) heights and widths, from the pictures' headers; read where several canvases ask."""
         return np.array([encoded_size(path, read_bytes(path)) for path in self.images], int).reshape(-1, 2)

@@ -3,12 +3,13 @@
 Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015.
 """
 
+import functools
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from jaxvision.data.images import read_image
+from jaxvision.data.images import encoded_size, read_bytes, read_image
 from jaxvision.data.validation import ExampleError
 from jaxvision.data.voc import read_split
 from jaxvision.data.voc_detection import VocDetection, parse_annotation
@@ -77,11 +78,11 @@ class Ilsvrc(VocDetection):
     def annotations(self, i):
         return self._example(i, parse_annotation(self.files[i]) if self.boxes else None)
 
-    @property
+    @functools.cached_property
     def sizes(self):
         if self.boxes:
             return super().sizes
-        return np.array([read_image(image).shape[:2] for image in self.images], int).reshape(-1, 2)
+        return np.array([encoded_size(image, read_bytes(image)) for image in self.images], int).reshape(-1, 2)
 
     def _example(self, i, root):
         path, image = self.files[i], self.images[i]

@@ -196,7 +196,6 @@ class WeakSource(Wrapper):
     def __init__(self, source: Source, steps: Sequence, kept: np.ndarray | None = None):
         super().__init__(source)
         self.steps, self.kept = tuple(steps), np.arange(len(source)) if kept is None else kept
-        self.sizes = None if source.sizes is None else np.asarray(source.sizes)[self.kept]
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -206,6 +205,11 @@ class WeakSource(Wrapper):
 
     def annotations(self, index: int) -> dict:
         return self._weak(self.source.annotations(int(self.kept[index])))
+
+    @functools.cached_property
+    def sizes(self) -> np.ndarray | None:
+        """(N, 2) heights and widths; some sources read their files for them, so only where several canvases ask."""
+        return None if self.source.sizes is None else np.asarray(self.source.sizes)[self.kept]
 
     @property
     def image_ids(self) -> list[int]:

@@ -84,6 +84,7 @@ def test_ilsvrcs_other_lists(ilsvrc):
     labels = open_source(f"ilsvrc:{ilsvrc / 'ILSVRC'}", "train_cls")  # the folder itself will do
     assert [labels[i]["label"] for i in range(3)] == [0, 2, 1] and "boxes" not in labels.annotations(2)
     np.testing.assert_array_equal(labels.sizes, [[30, 40]] * 3)
+    assert labels.sizes is labels.sizes  # the files are looked at once
     mine = open_source(f"ilsvrc:{ilsvrc}", "mine")
     assert [mine[i]["label"] for i in range(2)] == [0, 0] and mine[1]["boxes"].tolist() == [[0, 0, 10, 5]]
 
@@ -165,6 +166,7 @@ def test_cub_as_it_is_handed_out(cub):
     assert abs(int(example["image"].mean()) - 30) < 3 and "masks" not in example
     assert train.annotations(1)["label"] == 1 and len(open_source(f"cub:{cub / 'CUB_200_2011'}:all")) == 4
     np.testing.assert_array_equal(test.sizes, [[30, 40]])
+    assert test.sizes is test.sizes  # the files are looked at once
 
 
 def test_cubs_masks_are_of_the_majority(cub):

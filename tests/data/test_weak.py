@@ -11,6 +11,7 @@ from jaxvision.data.geometry import pieces
 from jaxvision.data.loader import Batches
 from jaxvision.data.sources import rows_by_id
 from jaxvision.data.weak import IMAGE_LEVEL, Inaccurate, Incomplete, weaken
+from jaxvision.data.wrapper import Wrapper
 from jaxvision.train import loop
 
 
@@ -47,6 +48,21 @@ def test_incomplete_keeps_a_share_the_same_for_a_seed():
     order = np.random.default_rng(0).permutation(400)
     kept = ids[order][Incomplete(0.1).kept(ids[order])]
     assert set(kept) == set(few.image_ids)  # whatever the order in which the images come
+
+
+def test_sizes_are_asked_for_only_where_they_are_needed():
+    """Of folders of pictures they take a look into each file."""
+    asked = []
+
+    class Files(Wrapper):
+        @property
+        def sizes(self):
+            asked.append(self)
+            return self.source.sizes
+
+    weak = weaken(Files(Many()), {"incomplete": {"share": 0.1}})
+    assert len(Batches(weak, batch_size=4, fields=(), canvases=[(32, 32)])) == 10 and not asked
+    assert weak.sizes.shape == (40, 2) and asked
 
 
 def test_every_epoch_sees_the_same_images_and_wrong_labels():
