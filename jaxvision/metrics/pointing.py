@@ -42,8 +42,12 @@ class PointingGame:
         self.hits += other.hits
         self.maps += other.maps
 
+    def table(self) -> np.ndarray:
+        """(C,) the share of each class; nan for one that has no map."""
+        return np.divide(self.hits, self.maps, out=np.full(len(self.maps), np.nan), where=self.maps > 0)
+
     def compute(self) -> float:
         """The mean over the classes that have maps. Raises ValueError if there are none."""
         if not self.maps.any():
             raise ValueError("no image was given, so there is nothing to score")
-        return mean_of_known(np.divide(self.hits, self.maps, out=np.full(len(self.maps), np.nan), where=self.maps > 0))
+        return mean_of_known(self.table())

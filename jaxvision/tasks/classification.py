@@ -6,6 +6,7 @@ from jaxvision.data.sources import label_names, rows_by_id
 from jaxvision.metrics.classification import AtK, TopK
 from jaxvision.metrics.confusion import ConfusionMatrix
 from jaxvision.tasks import Task
+from jaxvision.tasks.report import lines
 from jaxvision.visualize.classification import draw_classification
 from jaxvision.visualize.confusion import draw_confusion
 
@@ -41,12 +42,10 @@ class ClassificationEvaluator:
 
     def report(self):
         """A line for each class, to be printed: its images, and precision and recall of the most probable class."""
-        matrix, width = self.matrix.matrix, max(map(len, (*self.names, "class")))
-        right, predicted = np.diag(matrix), matrix.sum(0)
+        right, images, predicted = np.diag(self.matrix.matrix), self.matrix.matrix.sum(1), self.matrix.matrix.sum(0)
         with np.errstate(invalid="ignore"):
-            rows = zip(self.names, matrix.sum(1), right / predicted, right / matrix.sum(1))
-        lines = [f"{'class':<{width}}{'images':>10}{'precision':>11}{'recall':>11}"]
-        return "\n".join([*lines, *(f"{name:<{width}}{count:>10,}{p:>11.4f}{r:>11.4f}" for name, count, p, r in rows)])
+            columns = {"images": images, "precision": right / predicted, "recall": right / images}
+        return "\n".join(lines("class", self.names, columns))
 
     def pictures(self):
         return {"confusion": draw_confusion(*most_confused(self.matrix.matrix, self.names, SHOWN))}

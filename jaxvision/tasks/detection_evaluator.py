@@ -6,6 +6,7 @@ from jaxvision.metrics.coco import CocoEvaluator
 from jaxvision.metrics.detection_confusion import DetectionConfusion
 from jaxvision.metrics.error_types import TYPES, ErrorTypes
 from jaxvision.metrics.voc import VocAP
+from jaxvision.tasks.report import lines
 from jaxvision.visualize.confusion import draw_confusion
 from jaxvision.visualize.curves import draw_curves
 from jaxvision.visualize.shares import draw_shares
@@ -50,15 +51,12 @@ class DetectionEvaluator(CocoEvaluator):
 
     def report(self):
         """A line for each class, to be printed: its objects, VOC's AP of 2010, and the shares of its N best detections."""
-        width = max(map(len, (*self.names, "class")))
-        columns = ("objects", "AP50", *self.errors.types)
-        lines = [f"{'class':<{width}}" + "".join(f"{name:>14}" for name in columns)]
-        for name, precision, counts in zip(self.names[1:], self.voc.table()["voc10"], self._types()):
-            shares = counts / counts.sum() if counts.any() else np.full(len(counts), np.nan)
-            lines.append(
-                f"{name:<{width}}{counts.sum():>14,}" + "".join(f"{value:>14.4f}" for value in (precision, *shares))
-            )
-        return "\n".join(lines)
+        counts = self._types()
+        objects = counts.sum(1)
+        with np.errstate(invalid="ignore"):
+            shares = dict(zip(self.errors.types, (counts / objects[:, None]).T))
+        columns = {"objects": objects, "AP50": self.voc.table()["voc10"], **shares}
+        return "\n".join(lines("class", self.names[1:], columns))
 
     def pictures(self):
         table, types, curves = self._types(), self.errors.types, []

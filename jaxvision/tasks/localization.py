@@ -7,6 +7,7 @@ from jaxvision.data.sources import label_names, rows_by_id
 from jaxvision.data.validation import check_object_of_label
 from jaxvision.metrics.localization import Localization
 from jaxvision.tasks import Task
+from jaxvision.tasks.report import lines
 from jaxvision.visualize.detections import draw_detections
 
 
@@ -29,11 +30,8 @@ class LocalizationEvaluator:
 
     def report(self):
         """A line for each class, to be printed: its images, and the share where its box is right (GT-known)."""
-        width, found = max(map(len, (*self.names, "class"))), self.scores.corloc
-        lines = [f"{'class':<{width}}{'images':>14}{'gt_known':>14}"]
-        for name, count, share in zip(self.names, found.images, found.table()):
-            lines.append(f"{name:<{width}}{count:>14,}{share:>14.4f}")
-        return "\n".join(lines)
+        found = self.scores.corloc
+        return "\n".join(lines("class", self.names, {"images": found.images, "gt_known": found.table()}))
 
 
 def _result(prediction, image_size, original_size):

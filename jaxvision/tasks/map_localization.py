@@ -11,6 +11,7 @@ from jaxvision.metrics.pxap import PixelAP
 from jaxvision.metrics.score_maps import CAM, component_box, resize_map
 from jaxvision.tasks import Task
 from jaxvision.tasks.classification import best
+from jaxvision.tasks.report import lines
 from jaxvision.visualize.classification import draw_classification
 from jaxvision.visualize.curves import draw_curves
 from jaxvision.visualize.detections import draw_detections
@@ -73,14 +74,8 @@ class MapLocalizationEvaluator:
 
     def report(self):
         """A line for each class, to be printed: its images, and the shares whose box and whose highest place are right."""
-        width = max(map(len, (*self.names, "class")))
-        lines = [f"{'class':<{width}}" + "".join(f"{name:>14}" for name in ("images", "loc/gt_known", "pointing"))]
-        images = self.pointing.maps
-        hits = np.divide(self.pointing.hits, images, out=np.full(len(images), np.nan), where=images > 0)
-        for name, count, *values in zip(self.names, images, self.found.corloc.table(), hits):
-            line = "".join(f"{value:>14.4f}" for value in values)
-            lines += [f"{name:<{width}}{count:>14,}{line}"]
-        return "\n".join(lines)
+        found = {"loc/gt_known": self.found.corloc.table(), "pointing": self.pointing.table()}
+        return "\n".join(lines("class", self.names, {"images": self.pointing.maps, **found}))
 
     def pictures(self):
         """`box_accuracy` over thresholds, at three IoUs, and `pixel_precision_recall`, as far as the source has the truth."""

@@ -8,6 +8,7 @@ from jaxvision.data.sources import rows_by_id
 from jaxvision.data.validation import check_one_person
 from jaxvision.metrics.pose import PoseScores
 from jaxvision.tasks import Task
+from jaxvision.tasks.report import lines
 from jaxvision.visualize.curves import draw_curves
 from jaxvision.visualize.pose import draw_pose
 
@@ -36,24 +37,15 @@ class PoseEvaluator:
         """A line for each joint and each limb, to be printed."""
         scores, limbs = self.scores, tuple(self.scores.limbs)
         columns = {"pck@0.2": scores.pck(0.2), "pck_torso@0.2": scores.pck(0.2, "torso"), "pdj@0.2": scores.pdj(0.2)}
-        lines = _table("joint", self.names, columns)
+        found = lines("joint", self.names, columns)
         if limbs:
-            lines += ["", *_table("limb", limbs, {"pcp": scores.pcp(), "pcp_loose": scores.pcp(strict=False)})]
-        return "\n".join(lines)
+            found += ["", *lines("limb", limbs, {"pcp": scores.pcp(), "pcp_loose": scores.pcp(strict=False)})]
+        return "\n".join(found)
 
     def pictures(self):
         curves = np.array([self.scores.pdj(share) for share in SHARES]).T
         known = [((), ()) if np.isnan(curve).any() else (SHARES, curve) for curve in curves]
         return {"pdj": draw_curves(known, self.names, ("share of the torso", "PDJ"))}
-
-
-def _table(head, names, columns):
-    width = max(map(len, (*names, head)))
-    lines = [f"{head:<{width}}" + "".join(f"{name:>16}" for name in columns)]
-    return lines + [
-        f"{name:<{width}}" + "".join(f"{value:>16.4f}" for value in row)
-        for name, row in zip(names, zip(*columns.values()))
-    ]
 
 
 def _person(example) -> int:

@@ -6,6 +6,7 @@ from jaxvision.data.sources import rows_by_id
 from jaxvision.metrics.confusion import ConfusionMatrix
 from jaxvision.metrics.trimap import TrimapIU
 from jaxvision.tasks import Task
+from jaxvision.tasks.report import lines
 from jaxvision.visualize.confusion import draw_confusion
 from jaxvision.visualize.segmentation import draw_segmentation
 
@@ -51,11 +52,7 @@ class SegmentationEvaluator:
 
     def report(self):
         """A line for each class, to be printed."""
-        table, width = self.matrix.table(), max(map(len, (*self.names, "class")))
-        lines = [f"{'class':<{width}}" + "".join(f"{name:>17}" for name in table)]
-        for name, pixels, *values in zip(self.names, *table.values()):
-            lines.append(f"{name:<{width}}{pixels:>17,}" + "".join(f"{value:>17.4f}" for value in values))
-        return "\n".join(lines)
+        return "\n".join(lines("class", self.names, self.matrix.table()))
 
     def pictures(self):
         return {"confusion": draw_confusion(self.matrix.matrix, self.names)}
