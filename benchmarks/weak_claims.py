@@ -22,7 +22,6 @@ QUICK = 0.03  # of the steps
 TITLE = "Localisation, pose and weak supervision"
 STEPS = 750  # of 32 images of one object, or of one person
 FEW = "train[:500]"  # from which a network over-fits
-IOUS = (0.3, 0.5, 0.7)  # of MaxBoxAccV2
 RATES = (1e-3, 3e-3, 1e-2)
 
 # One trunk for all: VGG's blocks with BatchNorm, and where there are maps of classes a last one of 16 x 16 cells.
@@ -68,6 +67,7 @@ def box_accuracy(directory: pathlib.Path) -> dict[str, float]:
     """MaxBoxAccV2 of a network that says one box of the true class: the mean over IoUs of the share that is right."""
     from jaxvision.data.overlaps import iou
     from jaxvision.data.sources import rows_by_id
+    from jaxvision.metrics.max_box_acc import IOUS
     from jaxvision.train import sharding
     from jaxvision.train.evaluate import make_eval_step, results
 

@@ -119,8 +119,9 @@ def head(seeds: int, share: float) -> list[str]:
     return [
         f"By `python benchmarks/weak_supervision.py --seeds={seeds} --share={share:g}`: networks learn from 4000 embedded scenes,",
         "with the same steps whatever is left of the labels, and are scored on 500 others, whose labels are right. Which images",
-        "stay without labels and which labels are wrong changes with the seed. Means of the seeds and their standard deviations;",
-        "a difference is taken seed by seed, and one within its spread is undecided.",
+        "stay without labels and which labels are wrong changes with the seed. What makes maps of image-level labels is a",
+        "classifier that has learnt from 4000 scenes of one object before. Means of the seeds and their standard deviations; a",
+        "difference is taken seed by seed, and one within its spread is undecided.",
     ]
 
 
