@@ -184,6 +184,10 @@ def test_settings_of_pseudo_labels_that_cannot_be_meant(classifier, tmp_path):
     ):
         with pytest.raises(ValueError, match=match):
             fit_pseudo_labels(architecture, variables, source, str(tmp_path), batches, **settings)
+    roads = Rectangles()
+    roads.class_names = ("road", "sky", "tree")
+    with pytest.raises(ValueError, match="classes of 'rectangles' begin with 'road', but what no class wins is"):
+        fit_pseudo_labels(architecture, variables, roads, str(tmp_path), batches)
     without = architectures.create("mapper", num_classes=3, maps=False)
     with pytest.raises(ValueError, match="mapper has no maps of classes"):
         fit_pseudo_labels(without, variables, source, str(tmp_path), batches)

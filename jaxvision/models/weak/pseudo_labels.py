@@ -47,12 +47,17 @@ def fit_pseudo_labels(
     seeds: "maps", the network's own `class_maps`, as CAM and ACoL have them; or "gradcam" of every class at `layer`, of any
       classifier. threshold, certain: see `jaxvision.ops.pseudo_labels`. crf, method: see `jaxvision.ops.crf.choose`; None: no CRF.
     Maps made of the same images and labels with the same network and settings are not made again.
-    Raises ValueError for settings that cannot be meant.
+    Raises ValueError for settings that cannot be meant, and for a set whose classes do not begin with the background.
     """
     if seeds not in SEEDS:
         raise ValueError(f"pseudo labels: seeds {seeds!r} is not one of {', '.join(SEEDS)}.")
     if not (0 < threshold < 1 and 0 <= certain < 1):
         raise ValueError(f"pseudo labels: threshold {threshold} lies between 0 and 1, and certain {certain} in 0..1.")
+    if source.class_names[0] != "background":
+        raise ValueError(
+            f"pseudo labels: the classes of {source.name!r} begin with {source.class_names[0]!r}, but what no class wins is "
+            "background; take a source whose first class is 'background'."
+        )
     crf_settings = None if crf is None else choose(crf)
     settings = dict(seeds=seeds, threshold=threshold, certain=certain, crf=crf, method=method, source=source.name)
     settings |= {"layer": layer} if seeds == "gradcam" else {}
