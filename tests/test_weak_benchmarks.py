@@ -115,6 +115,9 @@ def test_every_claim_can_be_planned(claims, tmp_path):
     classify, head, both = claims["plan"]("frozen, then all", 2, 0.5, tmp_path).stages
     joint = claims["plan"]("boxes", 2, 0.5, tmp_path)
     assert classify["steps"] + head["steps"] + both["steps"] == joint.steps
+    # A network of dense layers is compared without dropout and, which is fairer, with it (Lin et al., ICLR 2014).
+    dense = [claims["plan"](name, 2, 0.5, tmp_path).architecture for name in ("flattened", "flattened, dropout")]
+    assert [options.dropout for options in dense] == [0, 0.5]
 
 
 @pytest.mark.parametrize(
