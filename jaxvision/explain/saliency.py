@@ -61,8 +61,8 @@ def deconvnet(
 
     One activation is kept, the highest of its channel or that of cell `place` (row, column), all others of the layer are 0.
     From there the signal goes back by the switches of the max-pools, through ReLUs that keep what is positive of it, and
-    transposed filters. Departures: values of a pool that tie share the signal, see `jaxvision.ops.pool`; normalisation
-    multiplies it as it multiplied the activation. Raises ValueError for a layer that does not exist or has no height and
+    transposed filters. Departures: values of a pool that tie share the signal, see `jaxvision.ops.pool`; it passes normalisation
+    by the gradient, which the paper leaves out. Raises ValueError for a layer that does not exist or has no height and
     width, and for channels and places beyond it.
     """
     network, variables, batch = prepared(architecture, variables, batch)
