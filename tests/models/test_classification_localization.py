@@ -164,6 +164,7 @@ def test_a_trunk_brings_its_colours():
         ({"backbone": "alexnet", "norm": "frozen"}, "'alexnet' has no option 'norm'"),
         ({"coding": "xywh"}, "coding 'xywh' is not one of centre, corners"),
         ({"loss": "huber"}, "loss 'huber' is not one of l2, l1, smooth_l1"),
+        ({"loss": "smooth_l1", "beta": 0}, "beta is 0: up to that error smooth L1 is quadratic"),
     ],
 )
 def test_what_cannot_be_meant_is_named(options, message):

@@ -299,6 +299,7 @@ def test_it_is_alexnet_with_two_outputs_for_each_joint():
         ({"torso": (9, 14)}, "must be two of the 14 joints"),
         ({"loss": "l3"}, "loss 'l3' is not one of"),
         ({"stages": 0}, "must be positive"),
+        ({"side": 0}, "side 0 and sigma 2.0 must be positive"),
         ({"backbone": "fcn8s"}, "A backbone is a classifier"),
     ],
 )

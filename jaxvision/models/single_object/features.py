@@ -3,6 +3,7 @@
 The mean of a map does not know where in it something was: the last map is flattened.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from jaxvision.layers.conv import he_normal
 from jaxvision.losses.box_regression import l1, l2, smooth_l1
 from jaxvision.ops.pool import adaptive_avg_pool
 
-LOSSES = ("l2", "l1", "smooth_l1")
+LOSSES = {"l2": l2, "l1": l1, "smooth_l1": smooth_l1}
 
 
 def dense_features(
@@ -42,9 +43,12 @@ def dense_features(
 
 
 def regression_loss(name: str, beta: float) -> Callable:
-    """The loss of that name, `(predictions, targets, valid) -> (sum, count)`; beta: of smooth L1. Raises ValueError for another."""
+    """The loss of that name, `(predictions, targets, valid) -> (sum, count)`; beta: of smooth L1, above 0.
+
+    Raises ValueError for another.
+    """
     if name not in LOSSES:
         raise ValueError(f"loss {name!r} is not one of {', '.join(LOSSES)}.")
-    if name == "smooth_l1":
-        return lambda predictions, targets, valid: smooth_l1(predictions, targets, valid, beta)
-    return {"l1": l1, "l2": l2}[name]
+    if beta <= 0:
+        raise ValueError(f"beta is {beta}: up to that error smooth L1 is quadratic, so it is above 0, such as 0.05.")
+    return functools.partial(smooth_l1, beta=beta) if name == "smooth_l1" else LOSSES[name]

@@ -269,8 +269,8 @@ def pose(
         raise ValueError(f"frame {frame!r} is not one of {', '.join(FRAMES)}.")
     if len(torso) != 2 or not all(0 <= joint < joints for joint in torso):
         raise ValueError(f"torso {tuple(torso)!r} must be two of the {joints} joints, counted from 0.")
-    if min(stages, samples) < 1 or sigma <= 0:
-        raise ValueError(f"stages {stages}, samples {samples} and sigma {sigma} must be positive.")
+    if min(stages, samples, side) < 1 or sigma <= 0:
+        raise ValueError(f"stages {stages}, samples {samples}, side {side} and sigma {sigma} must be positive.")
     trunk, mean, std = classifier_trunk(backbone, norm=norm, axis=axis, remat=remat, dtype=dtype)
     head = Head(joints, level, cells, tuple(fc), dropout, dtype)
     model = Pose(trunk, head, stages, frame, side, sigma, tuple(torso), samples, tuple(mean), tuple(std))
