@@ -10,6 +10,7 @@ import subprocess
 import sys
 import types
 from collections import Counter
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -377,6 +378,21 @@ def test_shallow_and_deep_are_measured_on_the_same_pictures(prepared):
     assert flat["parameters"] == 128 * 128 * 3 * 256 + 256 + 257 * 256 + 257 * 6
     assert convolutional["parameters"] < flat["parameters"] / 10
     assert all(0 <= r["test"] <= 1 and r["seconds"] > 0 and r["each"] > 0 for r in rows.values())
+
+
+def test_a_networks_rate_is_that_which_does_best_on_the_validation_pictures():
+    names = runpy.run_path(str(ROOT / "benchmarks" / "shallow_deep.py"))
+    known = names["measure"].__globals__
+    known["open_source"] = lambda *_: SimpleNamespace(class_names=("cat", "dog"))
+    known["shallow"] = lambda *_: names["row"](1, 1, 1, 1, 1)
+    known["RATES"] = (0.1, 0.2, 0.4)
+
+    def deep(network, sources, settings, seed, rate):
+        return -abs(rate - 0.2), names["row"](rate, 1 - rate, 7, 10.0, 1)
+
+    known["deep"] = deep
+    svm, *networks = names["measure"](names["QUICK"]).values()
+    assert svm["seconds"] == 1 and networks == [names["row"](0.2, 0.8, 7, 30.0, 1)] * 2
 
 
 def test_the_table_of_shallow_and_deep():
