@@ -121,14 +121,17 @@ def recipe(name: str, seed: int, share: float, changes=None):
     data = {"test": "", "validation": "validation[:8]"}  # it is scored when the clock has stopped
     data |= ({"train": SEEN} if name in RACE else {}) | entry.data
     config = configs.override(config, {"architecture": {**config.architecture.to_dict(), **trunk, **entry.options}})
-    stages = tuple(
-        {**stage, "architecture": {**stage["architecture"], **trunk}}
-        if trunk and "depths" in stage.get("architecture", {})
-        else stage
-        for stage in config.stages
-    )
+    stages = tuple(on_trunk(stage, trunk) for stage in config.stages)
     config = shortened(configs.override(config, {"seed": seed, "data": data, "stages": stages}), share)
     return configs.override(config, changes or {})
+
+
+def on_trunk(stage: dict, trunk: dict) -> dict:
+    """A stage, which pretrains the trunk if it has a classifier's."""
+    architecture = stage.get("architecture", {})
+    if not trunk or "backbone" not in architecture:
+        return stage
+    return {**stage, "architecture": {**architecture, "backbone": {**architecture["backbone"], **trunk}}}
 
 
 def prepare(config) -> None:

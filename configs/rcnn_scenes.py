@@ -11,7 +11,7 @@ proposed regions; the SVMs and the box regression are fitted on the host.
 from jaxvision import config as configs
 
 PROPOSALS = dict(method="selective_search", strategy="fast", base_k=150, inc_k=150, width=0, min_size=8, count=128)
-TRUNK = dict(depths=(1, 1, 1, 1, 1), widths=(16, 32, 48, 64, 96), fc=256, dropout=0.1)
+TRUNK = dict(depths=(1, 1, 1, 1, 1), widths=(16, 32, 48, 64, 96))
 
 
 def get_config():
@@ -23,6 +23,8 @@ def get_config():
         norm="frozen",
         side=64,
         context=5,
+        fc=256,
+        dropout=0.1,
         classifier="svm",
         samples=16,
         detections=20,
@@ -39,15 +41,16 @@ def get_config():
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 50
     config.optimizer.weight_decay = 0.01
-    config.stages = stages(tuning=dict(steps=600, evaluate=dict(every=600)))
+    config.stages = stages(TRUNK, tuning=dict(steps=600, evaluate=dict(every=600)))
     return config
 
 
-def stages(**changes):
-    """Pretraining, tuning, SVMs, boxes; changes: of the tuning's `tuning`."""
+def stages(trunk, tuning):
+    """Pretraining of a trunk, tuning with changes of its own, SVMs, boxes."""
     pretrain = dict(
         name="pretrain",
-        architecture=dict(name="vgg", trunk_name="vgg11", norm="batch", **TRUNK),
+        # The last map is averaged: dense layers die while a trunk knows nothing.
+        architecture=dict(name="cam", backbone=dict(name="vgg", norm="batch", **trunk), layer="c5", dropout=0.1),
         data=dict(
             source="scenes/single",
             train="train",
@@ -59,13 +62,14 @@ def stages(**changes):
         steps=1000,
         batch_size=32,
         evaluate=dict(every=1000),
+        optimizer=dict(learning_rate=3e-3),
     )
     tune = dict(
         name="tune",
         architecture=dict(classifier="softmax"),
         data=dict(test="", transforms=dict(flip={})),
         init=(("^trunk/", "pretrain"),),
-        **changes["tuning"],
+        **tuning,
     )
     svms = dict(name="svms", fit="fit_svms", init=((".*", "tune"),), data=dict(test=""))
     boxes = dict(name="boxes", fit="fit_boxes", init=((".*", "svms"),))

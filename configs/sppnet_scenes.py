@@ -28,7 +28,5 @@ def get_config():
         **TRUNK,
     )
     tuning = dict(steps=1500, optimizer=dict(trainable=DENSE), evaluate=dict(every=1500))
-    pretrain, *others = rcnn_scenes.stages(tuning=tuning)
-    pretrain = {**pretrain, "architecture": {**pretrain["architecture"], **TRUNK}}
-    config.stages = (pretrain, *others)
+    config.stages = rcnn_scenes.stages(TRUNK, tuning)
     return config

@@ -222,6 +222,9 @@ def test_the_race_is_run_on_one_trunk(race):
         config = race["recipe"](name, 3, 0.5)
         configs.check(config)
         assert config.seed == 3 and config.data.validation == "validation[:8]"
+        pretrained = [s["architecture"]["backbone"] for s in config.stages if "backbone" in s.get("architecture", {})]
+        assert len(pretrained) == (name in ("R-CNN", "SPP-net"))
+        assert all(trunk[key] == config.architecture[key] for trunk in pretrained for key in ("depths", "widths"))
         if entry.of:
             assert entry.of in race["ENTRIES"] and not race["ENTRIES"][entry.of].of
             continue
