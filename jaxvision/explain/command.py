@@ -28,7 +28,7 @@ class Seen:
 
     def __init__(self, predictor: Predictor, forward: Callable, class_names: Sequence[str], path: str):
         self.path, self.names, self.image = path, class_names, read_image(path)
-        [row] = predictor.rows([self.image])
+        [row] = predictor.rows([path])
         self.size = row["image_size"]
         self.batch = {name: value[None] for name, value in row.items()}
         self.network, variables, self.batch = prepared(predictor.architecture, predictor.variables, self.batch)

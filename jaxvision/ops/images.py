@@ -20,6 +20,11 @@ def normalize(image: Array, image_size: Array | None, mean, std) -> Array:
     return jnp.where((rows[..., :, None] & columns[..., None, :])[..., None], image, 0)
 
 
+def colours(image: Array) -> Array:
+    """Images of RGB uint8 in 0..255 or floating in 0..1 as float32 in 0..255: what the deviations of a CRF are of."""
+    return image.astype(jnp.float32) * (1 if image.dtype == jnp.uint8 else 255)
+
+
 def mirror(image: Array, image_size: Array, before: tuple[int, int], size: tuple[int, int]) -> Array:
     """Images (B, H, W, C) continued by their mirror images to (B, *size, C), `before` pixels above and to the left.
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxvision.architecture import Architecture, create
 from jaxvision.layers.crf_rnn import CRFRNN
 from jaxvision.models.segmentation.objective import segmenter
 from jaxvision.ops.crf import METHODS, PRESETS
+from jaxvision.ops.images import colours
 from jaxvision.suggest import suggest
 
 
@@ -25,11 +25,10 @@ class CRFSegmenter(nn.Module):
     crf: CRFRNN
 
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> dict[str, jax.Array]:
-        outputs, image = self.base(batch, train), batch["image"]
+        outputs = self.base(batch, train)
         if "logits" not in outputs:
             raise ValueError("The base of a CRF scores every pixel in training too: of a sliding_window set samples=0.")
-        image = image.astype(jnp.float32) * (1 if image.dtype == jnp.uint8 else 255)
-        refined = self.crf(outputs["logits"], image, batch["image_size"], train)
+        refined = self.crf(outputs["logits"], colours(batch["image"]), batch["image_size"], train)
         return {**outputs, "unary_logits": outputs["logits"], "logits": refined}
 
 

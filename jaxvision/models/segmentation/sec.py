@@ -12,6 +12,7 @@ from jaxvision.batch import real_rows
 from jaxvision.losses import sec
 from jaxvision.models.segmentation.segmenter import covered_cells
 from jaxvision.ops.crf import choose, mean_field
+from jaxvision.ops.images import colours
 from jaxvision.ops.resize import resize
 
 
@@ -39,8 +40,7 @@ def sec_losses(
     rows, columns = (((np.arange(n) + 0.5) * side / n).astype(int) for n, side in zip(cells, canvas))
     seeds = batch["semantic"][:, rows[:, None], columns]
     present = (seeds[..., None] == jnp.arange(logits.shape[-1])).any((1, 2))
-    image = batch["image"].astype(jnp.float32) * (1 if batch["image"].dtype == jnp.uint8 else 255)
-    scores, image = (resize(x, cells, antialias=True) for x in (logits, image))
+    scores, image = (resize(x, cells, antialias=True) for x in (logits, colours(batch["image"])))
     settings, shrink = choose(crf), cells[0] / canvas[0]
     settings = dataclasses.replace(
         settings, bilateral_xy=settings.bilateral_xy * shrink, gaussian_xy=settings.gaussian_xy * shrink

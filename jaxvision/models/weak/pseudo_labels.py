@@ -22,6 +22,7 @@ from jaxvision.data.pseudo_labels import keep_pseudo_labels
 from jaxvision.data.sources import image_labels, label_names
 from jaxvision.explain.grad_cam import grad_cam
 from jaxvision.ops.crf import choose
+from jaxvision.ops.images import colours
 from jaxvision.ops.pseudo_labels import pseudo_labels
 from jaxvision.tasks.segmentation import SEGMENTATION
 
@@ -75,9 +76,8 @@ def fit_pseudo_labels(
         with tqdm.tqdm(total=len(source), unit="image", mininterval=every, dynamic_ncols=True) as bar:
             for batch in load(batches):
                 present = _present(batch, source)
-                image = batch["image"] if batch["image"].dtype == np.uint8 else 255 * batch["image"]
                 found = look(there, {name: batch[name] for name in INPUTS})
-                labels = np.asarray(make(found, present, image, batch["image_size"]))
+                labels = np.asarray(make(found, present, colours(batch["image"]), batch["image_size"]))
                 for i in np.flatnonzero(batch["real"]):
                     sizes = batch["image_size"][i], batch["original_size"][i]
                     yield int(batch["image_id"][i]), SEGMENTATION.result({"semantic": labels[i]}, *sizes)["semantic"]
