@@ -315,10 +315,10 @@ def head(seeds: int, share: float) -> list[str]:
     return [
         f"By `python benchmarks/detection_race.py --seeds={seeds} --share={share:g}`: every system learns by its recipe from",
         f"the embedded scenes, in {share:g} of its steps, and is scored on 500 others; the systems of the first table have one",
-        f"trunk as far as they have that of VGG, and {SEEN} to learn from. Seconds of a training hold its compilations, and as in",
-        "the papers no search for regions; an image is seen alone, on the machine's cores. Means of the seeds and their standard",
-        "deviations; a difference is taken seed by seed. The papers' numbers are VGG16's on a K40, of YOLO and SSD a Titan X's;",
-        "these two learnt from VOC 2012 as well.",
+        f"trunk as far as they have that of VGG, and `{SEEN}` to learn from. Seconds of a training hold its compilations, and as",
+        "in the papers no search for regions; an image is seen alone, on the machine's cores. Means of the seeds and their",
+        "standard deviations; a difference is taken seed by seed. The papers' numbers are VGG16's on a K40, of YOLO and SSD",
+        "a Titan X's; these two learnt from VOC 2012 as well.",
     ]
 
 
