@@ -62,8 +62,8 @@ def deeplabv3(
 
     backbone: "resnet50", "resnet101", ... or "mobilenet_v3_large"; depths, widths, stem, stem_width override parts of a
     ResNet, `width` those of a MobileNetV3. output_stride: 8, 16 or 32, of the map that ASPP sees; None is 8 for a ResNet
-    and 16, the least, for a MobileNetV3. rates, in cells of that map, features: of ASPP. aux: whether a second head, FCN's,
-    scores c4 (MobileNetV3: c3), with half the weight in the loss.
+    and 16, the least, for a MobileNetV3. rates, in cells of that map, features: of ASPP; they do not follow output_stride: at 16
+    the paper has 6, 12, 18. aux: whether a second head, FCN's, scores c4 (MobileNetV3: c3), with half the weight in the loss.
     """
     options = {"depths": depths, "widths": widths, "stem": stem, "stem_width": stem_width, "width": width}
     common = {"norm": norm, "axis": axis, "dtype": dtype}
