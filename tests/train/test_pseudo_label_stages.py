@@ -15,6 +15,7 @@ from jaxvision import tasks
 from jaxvision.data.images import ImageError
 from jaxvision.data.index_maps import read_index_map
 from jaxvision.data.pseudo_labels import PseudoLabels, with_pseudo_labels
+from jaxvision.data.validation import ExampleError
 from jaxvision.data.weak import weaken
 from jaxvision.data.wrapper import Wrapper
 from jaxvision.models.weak import pseudo_labels as module
@@ -171,6 +172,19 @@ def test_other_images_or_labels_are_other_maps(classifier, tmp_path):
     for one in sources:
         fit_pseudo_labels(architecture, variables, one, str(tmp_path), batches)
     assert len([name for name in os.listdir(tmp_path) if name.startswith("pseudo_labels_")]) == len(sources)
+
+
+def test_an_annotation_that_cannot_be_read_is_passed_over_where_that_is_said():
+    class Broken(Wrapper):
+        def annotations(self, index):
+            if index == 3:
+                raise ExampleError("image 103: no <object>")
+            return self.source.annotations(index)
+
+    source = Broken(Rectangles())
+    assert module._images(source, True) not in (0, module._images(Rectangles(), True))
+    with pytest.raises(ExampleError, match="image 103"):
+        module._images(source, False)
 
 
 def test_settings_of_pseudo_labels_that_cannot_be_meant(classifier, tmp_path):

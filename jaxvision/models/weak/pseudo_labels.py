@@ -17,9 +17,11 @@ import numpy as np
 import tqdm
 
 from jaxvision.architecture import Architecture
+from jaxvision.data.images import ImageError
 from jaxvision.data.loader import Batches, load
 from jaxvision.data.pseudo_labels import keep_pseudo_labels
 from jaxvision.data.sources import image_labels, label_names
+from jaxvision.data.validation import ExampleError
 from jaxvision.explain.grad_cam import grad_cam
 from jaxvision.ops.crf import choose
 from jaxvision.ops.images import colours
@@ -62,8 +64,9 @@ def fit_pseudo_labels(
     crf_settings = None if crf is None else choose(crf)
     settings = dict(seeds=seeds, threshold=threshold, certain=certain, crf=crf, method=method, source=source.name)
     settings |= {"layer": layer} if seeds == "gradcam" else {}
-    key = {**settings, "images": _images(source), "canvases": batches.canvases, "place": batches.place.__name__}
-    key |= {"architecture": [architecture.name, architecture.options], "weights": _checksum(variables)}
+    key = {**settings, "images": _images(source, batches.skip_bad), "weights": _checksum(variables)}
+    key |= {"architecture": [architecture.name, architecture.options]}
+    key |= {"canvases": batches.canvases, "place": batches.place.__name__}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
     make = jax.jit(
         functools.partial(pseudo_labels, threshold=threshold, certain=certain, crf=crf_settings, method=method)
@@ -117,11 +120,16 @@ def _present(batch: Mapping[str, np.ndarray], source) -> np.ndarray:
     return batch["label"][:, None] == np.arange(len(label_names(source)))
 
 
-def _images(source) -> int:
-    """A checksum of which images there are, and of what is said to be in each."""
+def _images(source, skip_bad: bool) -> int:
+    """A checksum of which images there are, and of what is said to be in each; bad ones are left out, or an error."""
     total = 0
     for i in range(len(source)):
-        example = source.annotations(i)
+        try:
+            example = source.annotations(i)
+        except (ExampleError, ImageError):
+            if not skip_bad:
+                raise
+            continue
         known = example["image_id"], example.get("file"), image_labels(example).tolist()
         total = zlib.crc32(repr(known).encode(), total)
     return total
