@@ -176,10 +176,13 @@ def test_the_rate_that_does_best_on_held_out_images_counts(claims, tmp_path, mon
         return {"validation": {"pck@0.2": -abs(rate - 3e-3)}, "test": {"pck@0.2": rate}}
 
     monkeypatch.setattr(stages, "run", run)
-    scores, rate = claims["chosen"](config, claims["RATES"], tmp_path)
+    scores, directory, rate = claims["chosen"](config, claims["RATES"], tmp_path)
     assert rate == 3e-3 and scores == {"pck@0.2": 3e-3}
     assert {row[:3] for row in seen} == {("train[:90%]", "train[90%:]", "validation")}
-    assert len({row[3] for row in seen}) == len(claims["RATES"])
+    assert len({row[3] for row in seen}) == len(claims["RATES"]) and str(directory) == seen[1][3]
+    few = configs.override(config, {"data": {"train": claims["FEW"]}})
+    claims["chosen"](few, (1e-3,), tmp_path)
+    assert seen[-1][:3] == (claims["FEW"], "train[90%:]", "validation")
 
 
 def test_the_tables_of_weak_claims_hold_what_was_measured(claims):
@@ -201,7 +204,7 @@ def test_the_tables_of_weak_claims_hold_what_was_measured(claims):
     assert "| supervised boxes over maps | boxes | CAM | loc/gt_known | +0.3500 | 0.0707 | holds |" in lines
     assert "| and at the best threshold | boxes | CAM | max_box_acc_v2 | +0.0000 | 0.1414 | undecided |" in lines
     assert any("differ by 1.0e-07 of the largest, so it holds" in line for line in lines)
-    assert "| GAP | 1,234,567 | 0.7000 ± 0.0000 | 0.1000 ± 0.0000 | 5 |" in lines
+    assert "| GAP | 1,234,567 | 0.7000 ± 0.0000 | 0.1000 ± 0.0000 | - | 5 |" in lines
     assert "| joints by L1 | 0.5500 ± 0.0707 | 0.001, 0.003 | 1 |" in lines
     assert not any("ACoL" in line for line in lines)
     found["Grad-CAM"]["apart"] = np.array([0.1, 0.2])
