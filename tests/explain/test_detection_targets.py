@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jaxvision.explain.targets import DetectionScore, JointScore
-from jaxvision.models.detection import region_detector, regression_detector, ssd, yolo
+from jaxvision.models.detection import regression_detector, ssd, yolo
 from jaxvision.models.detection.single_shot.detect import detect as dense_detect
+from jaxvision.models.detection.two_stage.roi_heads import best_detections
 from jaxvision.models.detection.two_stage.roi_heads import detect as roi_detect
 from jaxvision.ops.boxes import decode
 
@@ -52,7 +53,7 @@ def of_regions(logits):
 
 def fitted(logits):
     boxes = np.repeat(BOXES[:, :, None], CLASSES - 1, 2)
-    find = jax.vmap(functools.partial(region_detector._best, **RULE))
+    find = jax.vmap(functools.partial(best_detections, **RULE))
     scores = jax.nn.softmax(logits)[..., 1:]
     return find(boxes, scores, logits[..., 1:], np.ones((2, ROWS), bool), SIZES)
 
